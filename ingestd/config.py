@@ -34,100 +34,220 @@ class _Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class Kafka(_Options):
+class Kafka(_Options, frozen=True, kw_only=True):
     """Where the records come from."""
 
-    bootstrap_servers: Annotated[str, Meta(description='Brokers as "host:port,host:port", or "embedded" for a real broker that ingestd starts itself.')]
-    group_id: Annotated[str, Meta(min_length=1, description="Consumer group: hosts with the same group share the partitions, and Kafka tools show its lag.")]
-    group_protocol: Annotated[Literal["classic", "consumer"], Meta(description='"classic" (cooperative-sticky, static member) or "consumer" (KIP-848, dynamic member).')] = "classic"
-    group_instance_id: Annotated[str | None, Meta(description="Static member name; default: the host name with the group. Two daemons on one host need two names. Not used with KIP-848.")] = None
-    properties: Annotated[dict[str, str | int | float | bool], Meta(description="Any librdkafka property (security, timeouts). ingestd's own settings that guard exactly-once cannot be overridden.")] = {}
+    bootstrap_servers: Annotated[
+        str,
+        Meta(
+            description='Brokers as "host:port,host:port", or "embedded" for a real broker that ingestd starts itself.'
+        ),
+    ]
+    group_id: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Consumer group: hosts with the same group share the partitions, and Kafka tools show its lag.",
+        ),
+    ]
+    group_protocol: Annotated[
+        Literal["classic", "consumer"],
+        Meta(description='"classic" (cooperative-sticky, static member) or "consumer" (KIP-848, dynamic member).'),
+    ] = "classic"
+    group_instance_id: Annotated[
+        str | None,
+        Meta(
+            description="Static member name; default: the host name with the group. Two daemons on one host need two names. Not used with KIP-848."
+        ),
+    ] = None
+    properties: Annotated[
+        dict[str, str | int | float | bool],
+        Meta(
+            description="Any librdkafka property (security, timeouts). ingestd's own settings that guard exactly-once cannot be overridden."
+        ),
+    ] = {}
 
 
-class Store(_Options):
+class Store(_Options, frozen=True, kw_only=True):
     """The database that holds the tables and the ledger."""
 
-    url: Annotated[str, Meta(description='"postgresql://user:password@host:port/database", or "embedded" for a PostgreSQL that ingestd starts itself.')]
-    synchronous_commit: Annotated[Literal["on", "off", "local", "remote_write", "remote_apply"], Meta(description="PostgreSQL's synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together.")] = "on"
-    lock_timeout: Annotated[Secs, Meta(description="How long a statement of ingestd waits for a lock before the batch is rolled back and tried again.")] = Secs(30)
+    url: Annotated[
+        str,
+        Meta(
+            description='"postgresql://user:password@host:port/database", or "embedded" for a PostgreSQL that ingestd starts itself.'
+        ),
+    ]
+    synchronous_commit: Annotated[
+        Literal["on", "off", "local", "remote_write", "remote_apply"],
+        Meta(
+            description="PostgreSQL's synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together."
+        ),
+    ] = "on"
+    lock_timeout: Annotated[
+        Secs,
+        Meta(
+            description="How long a statement of ingestd waits for a lock before the batch is rolled back and tried again."
+        ),
+    ] = Secs(30)
 
 
-class Batch(_Options):
+class Batch(_Options, frozen=True, kw_only=True):
     """How much is committed together. A lone record commits at once; a backlog fills batches."""
 
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Records of a batch at most.")] = 20_000
-    max_bytes: Annotated[Bytes, Meta(description="Payload bytes of a batch at most (one record may exceed it).")] = Bytes(16 * 1024 * 1024)
-    max_wait: Annotated[Secs, Meta(description="How long a batch may go on filling while more records are at hand.")] = Secs(0.05)
+    max_bytes: Annotated[Bytes, Meta(description="Payload bytes of a batch at most (one record may exceed it).")] = (
+        Bytes(16 * 1024 * 1024)
+    )
+    max_wait: Annotated[
+        Secs, Meta(description="How long a batch may go on filling while more records are at hand.")
+    ] = Secs(0.05)
 
 
-class DeadLetterLimits(_Options):
+class DeadLetterLimits(_Options, frozen=True, kw_only=True):
     """When refusing records must stop: a bad deploy must not drain a topic into the dead letters."""
 
-    max_ratio: Annotated[float, Meta(ge=0, le=1, description="Share of dead letters among the last 10,000 records (at least 100 seen) beyond which the partition halts.")] = 0.05
-    max_run: Annotated[int, Meta(ge=1, description="Dead letters in an unbroken row beyond which the partition halts.")] = 1000
+    max_ratio: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of dead letters among the last 10,000 records (at least 100 seen) beyond which the partition halts.",
+        ),
+    ] = 0.05
+    max_run: Annotated[
+        int, Meta(ge=1, description="Dead letters in an unbroken row beyond which the partition halts.")
+    ] = 1000
 
 
-class Column(_Options):
+class Column(_Options, frozen=True, kw_only=True):
     """One column of the contract: where the value comes from, its type, what may be missing."""
 
     name: Annotated[str, Meta(min_length=1, description="Column of the table.")]
-    type: Annotated[str, Meta(description="text, varchar(n), int2, int4, int8, float4, float8, numeric(p,s), bool, uuid, timestamptz, timestamp, date, time, jsonb, bytea; scalar types also as arrays: int4[].")]
-    path: Annotated[str | None, Meta(description='Where the value is in the record, with dots into nested objects: "payload.account_id". Default: the column\'s name.')] = None
-    required: Annotated[bool, Meta(description="A record without the field, or with null, becomes a dead letter.")] = False
-    default: Annotated[str | int | float | bool | None, Meta(description="Value when the field is absent (an explicit null stays null).")] = None
-    epoch: Annotated[Literal["s", "ms", "us"] | None, Meta(description="For timestamps: numbers, and numeric strings, are seconds, milliseconds or microseconds since 1970. ISO-8601 text is read as well.")] = None
-    assume_utc: Annotated[bool, Meta(description="For timestamptz: text without an offset is UTC. Without this it becomes a dead letter.")] = False
+    type: Annotated[
+        str,
+        Meta(
+            description="text, varchar(n), int2, int4, int8, float4, float8, numeric(p,s), bool, uuid, timestamptz, timestamp, date, time, jsonb, bytea; scalar types also as arrays: int4[]."
+        ),
+    ]
+    path: Annotated[
+        str | None,
+        Meta(
+            description='Where the value is in the record, with dots into nested objects: "payload.account_id". Default: the column\'s name.'
+        ),
+    ] = None
+    required: Annotated[bool, Meta(description="A record without the field, or with null, becomes a dead letter.")] = (
+        False
+    )
+    default: Annotated[
+        str | int | float | bool | None,
+        Meta(description="Value when the field is absent (an explicit null stays null)."),
+    ] = None
+    epoch: Annotated[
+        Literal["s", "ms", "us"] | None,
+        Meta(
+            description="For timestamps: numbers, and numeric strings, are seconds, milliseconds or microseconds since 1970. ISO-8601 text is read as well."
+        ),
+    ] = None
+    assume_utc: Annotated[
+        bool, Meta(description="For timestamptz: text without an offset is UTC. Without this it becomes a dead letter.")
+    ] = False
 
 
-class Table(_Options):
+class Table(_Options, frozen=True, kw_only=True):
     """The table that a pipeline fills."""
 
     name: Annotated[str, Meta(min_length=1, description='"table" or "schema.table".')]
-    mode: Annotated[Literal["append", "insert"], Meta(description='"append": every record is a row. "insert": a row whose key is already there is a duplicate and changes nothing.')] = "append"
+    mode: Annotated[
+        Literal["append", "insert"],
+        Meta(
+            description='"append": every record is a row. "insert": a row whose key is already there is a duplicate and changes nothing.'
+        ),
+    ] = "append"
     key: Annotated[tuple[str, ...], Meta(description="Columns of the key, for insert.")] = ()
-    create: Annotated[bool, Meta(description="Create the table when it does not exist. An existing table is only checked.")] = False
+    create: Annotated[
+        bool, Meta(description="Create the table when it does not exist. An existing table is only checked.")
+    ] = False
 
 
-class Pipeline(_Options):
+class Pipeline(_Options, frozen=True, kw_only=True):
     """One topic into one table."""
 
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$", description="Name of the pipeline; the ledger's cursors are kept under it.")]
+    name: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9_.-]{1,64}$",
+            description="Name of the pipeline; the ledger's cursors are kept under it.",
+        ),
+    ]
     topic: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,249}$", description="Topic to read.")]
     format: Annotated[Literal["json"], Meta(description="Format of the record values.")] = "json"
-    start: Annotated[str, Meta(description='Where the very first run begins: "earliest", "latest", "committed" (the group\'s offsets, to take over from another consumer), or an ISO-8601 time.')] = "earliest"
+    start: Annotated[
+        str,
+        Meta(
+            description='Where the very first run begins: "earliest", "latest", "committed" (the group\'s offsets, to take over from another consumer), or an ISO-8601 time.'
+        ),
+    ] = "earliest"
     batch: Batch = Batch()
     dead_letters: DeadLetterLimits = DeadLetterLimits()
     column: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns, in table order.")]
     table: Table
 
 
-class Workers(_Options):
+class Workers(_Options, frozen=True, kw_only=True):
     """How many processes, and how long they may take."""
 
-    max_workers: Annotated[int | None, Meta(ge=1, description="Worker processes of this host at most; beyond it a worker carries several partitions. Default: max(4, 2 x cores).")] = None
-    prefetch: Annotated[Bytes, Meta(description="Records a worker's Kafka client reads ahead, in bytes, shared by its partitions.")] = Bytes(16 * 1024 * 1024)
-    drain_timeout: Annotated[Secs, Meta(description="How long a worker may take to finish its batch when it is stopped or its partition is revoked; then it is killed.")] = Secs(10)
-    stuck_after: Annotated[Secs, Meta(description="A worker whose loop has not turned for this long is dumped, aborted and killed.")] = Secs(300)
-    restart_backoff: Annotated[Secs, Meta(description="First pause before a crashed worker starts again; doubles up to 30 s.")] = Secs(0.5)
+    max_workers: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="Worker processes of this host at most; beyond it a worker carries several partitions. Default: max(4, 2 x cores).",
+        ),
+    ] = None
+    prefetch: Annotated[
+        Bytes, Meta(description="Records a worker's Kafka client reads ahead, in bytes, shared by its partitions.")
+    ] = Bytes(16 * 1024 * 1024)
+    drain_timeout: Annotated[
+        Secs,
+        Meta(
+            description="How long a worker may take to finish its batch when it is stopped or its partition is revoked; then it is killed."
+        ),
+    ] = Secs(10)
+    stuck_after: Annotated[
+        Secs, Meta(description="A worker whose loop has not turned for this long is dumped, aborted and killed.")
+    ] = Secs(300)
+    restart_backoff: Annotated[
+        Secs, Meta(description="First pause before a crashed worker starts again; doubles up to 30 s.")
+    ] = Secs(0.5)
 
 
-class Status(_Options):
+class Status(_Options, frozen=True, kw_only=True):
     """The web page, /metrics and health probes."""
 
     enabled: Annotated[bool, Meta(description="Serve the status page.")] = True
-    listen: Annotated[str, Meta(description='"host:port". Other than loopback needs a token. Port 0 takes a free one and logs it.')] = "127.0.0.1:8480"
-    token: Annotated[str | None, Meta(description="Bearer token (or ?token= once, then a cookie) that every request must bring.")] = None
-    stalled_after: Annotated[Secs, Meta(description="/readyz fails when a partition with lag has committed nothing for this long.")] = Secs(60)
+    listen: Annotated[
+        str, Meta(description='"host:port". Other than loopback needs a token. Port 0 takes a free one and logs it.')
+    ] = "127.0.0.1:8480"
+    token: Annotated[
+        str | None, Meta(description="Bearer token (or ?token= once, then a cookie) that every request must bring.")
+    ] = None
+    stalled_after: Annotated[
+        Secs, Meta(description="/readyz fails when a partition with lag has committed nothing for this long.")
+    ] = Secs(60)
 
 
-class Log(_Options):
+class Log(_Options, frozen=True, kw_only=True):
     """One event, one line, on standard error."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Lowest level that is written. Batches are logged at debug.")] = "info"
-    format: Annotated[Literal["auto", "human", "json"], Meta(description='"auto": human on a terminal, else JSON.')] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Lowest level that is written. Batches are logged at debug."),
+    ] = "info"
+    format: Annotated[Literal["auto", "human", "json"], Meta(description='"auto": human on a terminal, else JSON.')] = (
+        "auto"
+    )
 
 
-class Config(_Options):
+class Config(_Options, frozen=True, kw_only=True):
     """The whole file."""
 
     kafka: Kafka

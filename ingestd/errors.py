@@ -1,11 +1,11 @@
 """The errors that carry a decision, and the exit codes that speak. Knows nothing of Kafka or databases.
 
-    IngestdError                 something the operator must read; the message says what, where, what next
-    |- ConfigError               the configuration is wrong: every problem at once; mend the file
-    |- StartupError              a needed program, download or server is missing at start
-    |- Retryable                 the environment's fault: wait, reconnect, claim again; nothing is skipped
-    |- LeaseLost                 another worker holds the partition now: roll back, exit, never claim by itself
-    '- Halt                      a person must decide: the partition stops here, the others run on
+IngestdError                 something the operator must read; the message says what, where, what next
+|- ConfigError               the configuration is wrong: every problem at once; mend the file
+|- StartupError              a needed program, download or server is missing at start
+|- Retryable                 the environment's fault: wait, reconnect, claim again; nothing is skipped
+|- LeaseLost                 another worker holds the partition now: roll back, exit, never claim by itself
+'- Halt                      a person must decide: the partition stops here, the others run on
 """
 
 from collections.abc import Sequence
