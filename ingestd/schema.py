@@ -1,0 +1,77 @@
+"""The columns of one pipeline and how a batch of them becomes bytes of COPY. Knows no records and no connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from ingestd.schema_types import ColumnType, parse_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ColumnType", "DeclaredColumn", "Schema", "SchemaColumn", "parse_type"]
+
+
+class DeclaredColumn(Protocol):
+    """What a configuration says of a column; `config.Column` has this shape."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+class SchemaColumn(Struct, frozen=True):
+    """A column of the table and its parsed type."""
+
+    name: str
+    type: ColumnType
+
+
+class Schema(Struct, frozen=True):
+    """The declared columns in table order."""
+
+    columns: tuple[SchemaColumn, ...]
+
+    @classmethod
+    def of(cls, columns: Iterable[DeclaredColumn]) -> Schema:
+        """The schema of `pipeline.column`. Raises ValueError for an unknown type (checked when the file is loaded)."""
+        return cls(tuple(SchemaColumn(column.name, parse_type(column.type)) for column in columns))
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in table order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def direct(self) -> bool:
+        """Whether a batch can be copied straight into the table; else it must go through staging and casts."""
+        return all(column.type.direct for column in self.columns)
+
+    def arrow_schema(self) -> pa.Schema:
+        """The schema of the batches that the decoder makes."""
+        import pyarrow as pa
+
+        return pa.schema([(column.name, column.type.arrow_type()) for column in self.columns])
+
+    def encoder(self) -> Callable[[pa.RecordBatch], bytes]:
+        """A function from a batch to a whole binary COPY (header, rows, trailer) in `stage_type`s; make it once."""
+        import pgpq
+        from pgpq import encoders
+        from pgpq import schema as pg
+
+        arrow = self.arrow_schema()
+        chosen = {}
+        for column in self.columns:
+            field = arrow.field(column.name)
+            if column.type.scalar == "jsonb" and not column.type.is_array:
+                chosen[column.name] = encoders.StringEncoderBuilder.new_with_output(field, pg.Jsonb())
+
+        def encode(batch: pa.RecordBatch) -> bytes:
+            encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(arrow, chosen)
+            return b"".join((encoder.write_header(), encoder.write_batch(batch), encoder.finish()))
+
+        return encode
