@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := ingestd bench tests
+SOURCES := ingestd bench tests scripts
 LOCK_TOOL := uv==0.13.9
 
 help: ## This list
