@@ -1,0 +1,46 @@
+"""Dead letters into ingestd.dead_letters, in the transaction that moves the cursor over them. Knows no decoding."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+import orjson
+
+from ingestd.batch import DeadLetter, Headers
+from ingestd.stores.postgres import SQL, LedgerKey, Transaction
+
+
+def write_dead_letters(letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]) -> None:
+    """Write `letters` in one statement. `topic_ids` by partition tell a re-created topic's offsets apart."""
+    for topic_id in sorted(set(topic_ids.values())):
+        chosen = [letter for letter in letters if topic_ids[letter.partition] == topic_id]
+        if not chosen:
+            continue
+        values = key.params(
+            topic_id=topic_id,
+            partitions=[letter.partition for letter in chosen],
+            offsets=[letter.offset for letter in chosen],
+            keys=[letter.key for letter in chosen],
+            payloads=[letter.payload for letter in chosen],
+            headers=[_headers_json(letter.headers) for letter in chosen],
+            times_ms=[letter.timestamp_ms for letter in chosen],
+            stages=[letter.stage for letter in chosen],
+            columns=[letter.column for letter in chosen],
+            reasons=[_text(letter.reason) for letter in chosen],
+            sqlstates=[letter.sqlstate for letter in chosen],
+        )
+        tx.cursor.execute(SQL["insert_dead_letters"], values)
+
+
+def _headers_json(headers: Headers) -> str | None:
+    """[{"name": .., "base64": ..}, ..]: a list, because Kafka allows a name twice; bytes survive as they were."""
+    if not headers:
+        return None
+    pairs = [
+        {"name": _text(name), "base64": None if value is None else b64encode(value).decode()} for name, value in headers
+    ]
+    return orjson.dumps(pairs).decode()
+
+
+def _text(text: str) -> str:
+    """Text that PostgreSQL stores: no NUL, no lone surrogate."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -1,0 +1,150 @@
+-- Statements of the ledger. Each begins with a line "-- name: x"; stores/statements.py reads them.
+
+-- name: schema_exists
+-- True when the ledger's tables are there: then no CREATE privilege is needed.
+SELECT to_regclass('ingestd.cursors') IS NOT NULL AND to_regclass('ingestd.dead_letters') IS NOT NULL
+
+-- name: schema_lock
+-- Two workers that start together must not both create the schema: CREATE .. IF NOT EXISTS is not race-free.
+SELECT pg_advisory_xact_lock(7310578114)
+
+-- name: create_schema
+CREATE SCHEMA IF NOT EXISTS ingestd
+
+-- name: create_cursors
+-- One row per sink group and partition; next_offset is the next one to read. fillfactor keeps every update on its page (HOT).
+CREATE TABLE IF NOT EXISTS ingestd.cursors (
+    pipeline      text NOT NULL,
+    sink_group    text NOT NULL,
+    topic         text NOT NULL,
+    partition     integer NOT NULL,
+    next_offset   bigint NOT NULL,
+    epoch         bigint NOT NULL DEFAULT 0,
+    backend_pid   integer,
+    backend_start timestamptz,
+    topic_id      text,
+    replay_below  bigint NOT NULL DEFAULT 0,
+    records       bigint NOT NULL DEFAULT 0,
+    inserted      bigint NOT NULL DEFAULT 0,
+    duplicates    bigint NOT NULL DEFAULT 0,
+    dead          bigint NOT NULL DEFAULT 0,
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline, sink_group, topic, partition)
+) WITH (fillfactor = 20)
+
+-- name: create_dead_letters
+-- One row per refused record; written in the transaction that moves the cursor over it.
+CREATE TABLE IF NOT EXISTS ingestd.dead_letters (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pipeline     text NOT NULL,
+    sink_group   text NOT NULL,
+    topic        text NOT NULL,
+    topic_id     text NOT NULL,
+    partition    integer NOT NULL,
+    "offset"     bigint NOT NULL,
+    record_key   bytea,
+    payload      bytea,
+    headers      jsonb,
+    record_time  timestamptz,
+    stage        text NOT NULL,
+    column_name  text,
+    reason       text NOT NULL,
+    sqlstate     text,
+    dead_at      timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (pipeline, sink_group, topic, topic_id, partition, "offset")
+)
+
+-- name: read_cursors
+SELECT partition, next_offset, epoch, backend_pid, backend_start, topic_id
+FROM ingestd.cursors
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
+
+-- name: first_cursor
+INSERT INTO ingestd.cursors (pipeline, sink_group, topic, partition, next_offset, topic_id, replay_below)
+VALUES (%(pipeline)s, %(sink_group)s, %(topic)s, %(partition)s, %(next_offset)s, %(topic_id)s, %(next_offset)s)
+ON CONFLICT DO NOTHING
+
+-- name: claim
+-- Raises the epoch, which makes every commit of the previous holder fail, and tells who that was.
+WITH old AS (
+    SELECT partition, epoch, backend_pid, backend_start
+    FROM ingestd.cursors
+    WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
+    ORDER BY partition
+    FOR UPDATE
+)
+UPDATE ingestd.cursors c
+SET epoch = c.epoch + 1,
+    backend_pid = pg_backend_pid(),
+    backend_start = (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()),
+    updated_at = now()
+FROM old
+WHERE c.pipeline = %(pipeline)s AND c.sink_group = %(sink_group)s AND c.topic = %(topic)s AND c.partition = old.partition
+RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start
+
+-- name: terminate
+-- Ends the previous holder's session when it still is that session: a client stopped in the middle of COPY keeps
+-- its row locks, and no timeout of PostgreSQL ends it. Waits at most 5 s for it to be gone.
+SELECT pid, pg_terminate_backend(pid, 5000)
+FROM pg_stat_activity
+WHERE pid = %(pid)s AND backend_start = %(start)s AND pid <> pg_backend_pid()
+
+-- name: move_cursor
+-- The last statement before COMMIT. No row changed: somebody else has the lease, or the range was written already.
+UPDATE ingestd.cursors
+SET next_offset = %(end)s,
+    replay_below = greatest(replay_below, %(end)s),
+    records = records + %(records)s,
+    inserted = inserted + %(inserted)s,
+    duplicates = duplicates + %(duplicates)s,
+    dead = dead + %(dead)s,
+    updated_at = now()
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s
+  AND epoch = %(epoch)s AND next_offset = %(start)s
+
+-- name: insert_dead_letters
+-- After a rewind the same record may be refused again: the newer reason replaces the older.
+INSERT INTO ingestd.dead_letters (pipeline, sink_group, topic, topic_id, partition, "offset", record_key, payload, headers,
+                                  record_time, stage, column_name, reason, sqlstate)
+SELECT %(pipeline)s, %(sink_group)s, %(topic)s, %(topic_id)s, d.partition, d.at, d.record_key, d.payload, d.headers::jsonb,
+       to_timestamp(nullif(d.time_ms, -1) / 1000.0), d.stage, d.column_name, d.reason, d.sqlstate
+FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[], %(keys)s::bytea[], %(payloads)s::bytea[], %(headers)s::text[],
+            %(times_ms)s::bigint[], %(stages)s::text[], %(columns)s::text[], %(reasons)s::text[], %(sqlstates)s::text[])
+     AS d(partition, at, record_key, payload, headers, time_ms, stage, column_name, reason, sqlstate)
+ON CONFLICT (pipeline, sink_group, topic, topic_id, partition, "offset") DO UPDATE
+SET record_key = excluded.record_key, payload = excluded.payload, headers = excluded.headers, record_time = excluded.record_time,
+    stage = excluded.stage, column_name = excluded.column_name, reason = excluded.reason, sqlstate = excluded.sqlstate,
+    dead_at = excluded.dead_at
+
+-- name: move_cursor_by_hand
+-- The operator's decision; only while no worker holds the partition (checked by the caller under the row lock).
+UPDATE ingestd.cursors
+SET next_offset = %(next_offset)s, topic_id = coalesce(%(topic_id)s, topic_id),
+    replay_below = CASE WHEN topic_id IS DISTINCT FROM coalesce(%(topic_id)s, topic_id) THEN %(next_offset)s ELSE replay_below END,
+    epoch = epoch + 1, backend_pid = NULL, backend_start = NULL, updated_at = now()
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s
+
+-- name: holder
+SELECT c.partition, c.next_offset, c.topic_id, a.pid IS NOT NULL AS held, a.client_addr::text, c.updated_at
+FROM ingestd.cursors c
+LEFT JOIN pg_stat_activity a ON a.pid = c.backend_pid AND a.backend_start = c.backend_start
+WHERE c.pipeline = %(pipeline)s AND c.sink_group = %(sink_group)s AND c.topic = %(topic)s
+ORDER BY c.partition
+
+-- name: lock_cursors
+SELECT partition FROM ingestd.cursors
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s
+ORDER BY partition FOR UPDATE
+
+-- name: check_constraints
+-- CHECK constraints whose columns are all among those that ingestd writes: only these can be asked of staged rows.
+SELECT c.conname, pg_get_expr(c.conbin, c.conrelid)
+FROM pg_constraint c
+WHERE c.conrelid = %(table)s::regclass AND c.contype = 'c'
+  AND coalesce(to_jsonb(c) ->> 'conenforced', 'true') = 'true'
+  AND NOT EXISTS (
+      SELECT FROM unnest(c.conkey) k
+      JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k
+      WHERE a.attname <> ALL(%(columns)s))
+  AND cardinality(c.conkey) > 0
+ORDER BY c.conname

@@ -1,0 +1,263 @@
+"""The PostgreSQL store: connection, claim, and the one transaction that commits rows and cursor together.
+
+Knows nothing of Kafka, and nothing of what a sink writes into its transaction.
+"""
+
+import time
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from msgspec import Struct
+from psycopg import IsolationLevel
+from psycopg.conninfo import conninfo_to_dict
+
+from ingestd import config as cfg
+from ingestd.batch import Tile
+from ingestd.errors import Halt, IngestdError, LeaseLost
+from ingestd.stores.postgres_errors import RowsRefused, connect_error, decide
+from ingestd.stores.statements import load_statements
+
+SQL = load_statements()
+TABLE_GROUP = "table"
+"""The sink group of gate, table and dead letters; the lake has its own."""
+
+_CLAIM_LOCK_TIMEOUT = "2s"
+
+
+class Claimed(Struct, frozen=True):
+    """One partition of a lease: where to read on, and the epoch that every commit must show."""
+
+    partition: int
+    next_offset: int
+    epoch: int
+    topic_id: str
+
+
+class Counts(Struct):
+    """What a transaction did to one partition, for the ledger's counters."""
+
+    records: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    dead: int = 0
+
+
+class Transaction(Struct):
+    """An open transaction: sinks write through `cursor`; `counts` by partition are stored with the cursors."""
+
+    cursor: psycopg.Cursor[Any]
+    counts: dict[int, Counts]
+    write_ns: int = 0
+    commit_ns: int = 0
+
+
+class LedgerKey(Struct, frozen=True):
+    """Whose cursors: every statement of the ledger takes these."""
+
+    pipeline: str
+    topic: str
+    sink_group: str = TABLE_GROUP
+
+    def params(self, **more: Any) -> dict[str, Any]:
+        return {"pipeline": self.pipeline, "topic": self.topic, "sink_group": self.sink_group, **more}
+
+
+def place(url: str) -> str:
+    """host:port/database of a connection URL, without login, for messages."""
+    parts = conninfo_to_dict(url)
+    host = parts.get("host") or urlsplit(url).hostname or "local socket"
+    return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+def connect(url: str, application_name: str) -> psycopg.Connection[Any]:
+    """A connection in READ COMMITTED that notices a dead peer within about 30 s.
+
+    Raises: Halt when the login is refused, Retryable when the server cannot be reached.
+    """
+    try:
+        connection = psycopg.connect(
+            url,
+            application_name=application_name[:63],
+            client_encoding="UTF8",
+            connect_timeout=10,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30_000,
+        )
+    except psycopg.Error as error:
+        raise connect_error(error, place(url)) from error
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+    return connection
+
+
+class PostgresStore:
+    """Ledger and transactions of one worker: one connection, N partitions, one transaction with N cursor moves.
+
+    Every method raises the decision: Retryable (close, wait, claim again), LeaseLost (exit), Halt, and, from
+    `transaction`, RowsRefused (redo the batch in the next way).
+    """
+
+    def __init__(self, options: cfg.Store, key: LedgerKey):
+        self._options = options
+        self._key = key
+        self._connection: psycopg.Connection[Any] | None = None
+        self._where = place(str.__str__(options.url))
+
+    def open(self) -> psycopg.Connection[Any]:
+        """The connection, made when there is none, with the session as the protocol needs it."""
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        connection = connect(str.__str__(self._options.url), f"ingestd {self._key.pipeline}")
+        with self._deciding(), connection.cursor() as cursor:
+            settings = {
+                "TimeZone": "UTC",  # staged timestamp[] becomes timestamptz[] by it
+                "synchronous_commit": self._options.synchronous_commit,
+                "lock_timeout": f"{int(self._options.lock_timeout * 1000)}ms",
+                "statement_timeout": "0",  # a role's default would cut a large COPY again and again
+                "idle_in_transaction_session_timeout": "0",
+                "jit": "off",  # staging has no statistics: a wrong guess costs 100 ms of compiling a batch
+                "temp_buffers": "32MB",
+            }
+            for name, value in settings.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+            connection.commit()
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """Drop the connection; an open transaction is rolled back by the server."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def prepare(self) -> None:
+        """Create the ledger's tables when they are missing. Raises: Halt without the privilege."""
+        connection = self.open()
+        with self._deciding(), connection.cursor() as cursor:
+            cursor.execute(SQL["schema_exists"])
+            if not cursor.fetchone()[0]:  # type: ignore[index]
+                for name in ("schema_lock", "create_schema", "create_cursors", "create_dead_letters"):
+                    cursor.execute(SQL[name])
+            connection.commit()
+
+    def claim(
+        self,
+        partitions: Sequence[int],
+        first_offsets: Callable[[list[int]], dict[int, tuple[int, str]]],
+        held: dict[int, int] | None = None,
+    ) -> list[Claimed]:
+        """The lease on `partitions`: epochs raised, the previous holder's session ended.
+
+        `first_offsets(new)` gives (offset, topic id) of partitions that the ledger has never seen.
+        `held` are the epochs of the lease that is being renewed after a fault.
+        Raises: LeaseLost when another worker has claimed one of `held` since.
+        """
+        connection = self.open()
+        wanted = self._key.params(partitions=list(partitions))
+        with self._deciding(), connection.cursor() as cursor:
+            known = {row[0] for row in cursor.execute(SQL["read_cursors"], wanted)}
+            connection.commit()
+            if new := sorted(set(partitions) - known):
+                for partition, (offset, topic_id) in first_offsets(new).items():
+                    values = self._key.params(partition=partition, next_offset=offset, topic_id=topic_id)
+                    cursor.execute(SQL["first_cursor"], values)
+                connection.commit()
+            rows = self._raise_epochs(cursor, wanted)
+            if held:
+                self._still_ours(rows, held)
+            connection.commit()
+            for previous in {row[5:7] for row in rows if row[5] is not None}:
+                self._terminate(cursor, *previous)
+        return [Claimed(row[0], row[1], row[2], row[3] or "") for row in sorted(rows)]
+
+    def _raise_epochs(self, cursor: psycopg.Cursor[Any], wanted: dict[str, Any]) -> list[Any]:
+        """The claimed rows; a zombie that stopped between its cursor update and COMMIT is ended first."""
+        for attempt in (1, 2):
+            try:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_CLAIM_LOCK_TIMEOUT,))
+                return cursor.execute(SQL["claim"], wanted).fetchall()
+            except psycopg.errors.LockNotAvailable:
+                self.open().rollback()
+                if attempt == 2:
+                    raise
+                for row in cursor.execute(SQL["read_cursors"], wanted).fetchall():
+                    if row[3] is not None:
+                        self._terminate(cursor, row[3], row[4])
+        raise AssertionError("unreachable")
+
+    def _terminate(self, cursor: psycopg.Cursor[Any], pid: int, start: Any) -> None:
+        cursor.execute(SQL["terminate"], {"pid": pid, "start": start})
+        self.open().commit()
+
+    def _still_ours(self, rows: list[Any], held: dict[int, int]) -> None:
+        for partition, _, _, _, old_epoch, *_ in rows:
+            if held.get(partition, old_epoch) != old_epoch:
+                self.open().rollback()
+                raise LeaseLost(f"{self._key.topic}-{partition}: claimed by another worker (epoch {old_epoch})")
+
+    @contextmanager
+    def transaction(self, tiles: Sequence[Tile], epochs: dict[int, int]) -> Iterator[Transaction]:
+        """A transaction that commits what the body wrote and moves the cursors over `tiles`, or nothing.
+
+        READ COMMITTED. The cursors move last, in partition order: a zombie finds no row and rolls back.
+        """
+        connection = self.open()
+        with self._deciding() as phase, connection.cursor() as cursor:
+            tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles})
+            began = time.perf_counter_ns()
+            yield tx
+            for tile in sorted(tiles):
+                self._move(cursor, tile, epochs[tile.partition], tx.counts[tile.partition])
+            tx.write_ns = (wrote := time.perf_counter_ns()) - began
+            phase.append("commit")
+            connection.commit()
+            tx.commit_ns = time.perf_counter_ns() - wrote
+
+    def _move(self, cursor: psycopg.Cursor[Any], tile: Tile, epoch: int, counts: Counts) -> None:
+        values = self._key.params(
+            partition=tile.partition,
+            start=tile.start,
+            end=tile.end,
+            epoch=epoch,
+            records=counts.records,
+            inserted=counts.inserted,
+            duplicates=counts.duplicates,
+            dead=counts.dead,
+        )
+        cursor.execute(SQL["move_cursor"], values, prepare=True)
+        if cursor.rowcount != 1:
+            raise LeaseLost(
+                f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
+            )
+
+    @contextmanager
+    def _deciding(self) -> Iterator[list[str]]:
+        """Turns database errors into decisions and leaves no transaction open behind any error."""
+        phase: list[str] = []
+        try:
+            yield phase
+        except psycopg.Error as error:
+            decision = decide(error, self._where, at_commit=bool(phase))
+            self._roll_back(keep=isinstance(decision, RowsRefused | Halt))
+            raise decision from error
+        except IngestdError:
+            self._roll_back(keep=True)
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _roll_back(self, keep: bool) -> None:
+        if not keep or self._connection is None:
+            self.close()
+            return
+        try:
+            self._connection.rollback()
+        except psycopg.Error:
+            self.close()
+
