@@ -1,0 +1,1 @@
+"""Producing load and measuring ingestd; nothing in `ingestd` imports from here."""

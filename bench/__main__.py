@@ -1,0 +1,138 @@
+"""`python -m bench`: the commands and their options, and nothing else."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from bench import broker
+from bench.problem import Problem
+from bench.produce import parse_rate, parse_share, produce
+
+
+def make_users(args: argparse.Namespace) -> int:
+    """Write a registration file."""
+    from bench.users import write_users
+
+    write_users(args.out, args.count, args.seed)
+    print(f"{args.out}: {args.count:,} users")
+    return 0
+
+
+def set_up_topic(args: argparse.Namespace) -> int:
+    """Create, grow or describe a topic."""
+    properties = broker.client_properties(args.bootstrap_server, args.properties)
+    admin = broker.connect(properties)
+    found = broker.partition_count(admin, args.topic)
+    if args.create and not found:
+        broker.create_topic(admin, args.topic, args.partitions or broker.DEFAULT_PARTITIONS, args.retention_ms)
+    elif args.create:
+        if args.partitions and args.partitions != found:
+            broker.grow_topic(admin, args.topic, args.partitions)
+        if args.retention_ms is not None:
+            broker.set_retention(admin, args.topic, args.retention_ms)
+    view = broker.describe_topic(admin, properties, args.topic)
+    print(
+        f"topic {view.name}: {len(view.spans)} partitions, {view.replicas} replicas, retention.ms={view.retention_ms}"
+    )
+    for partition, (start, end) in enumerate(view.spans):
+        print(f"  partition {partition}: offsets {start} to {end}, {end - start:,} records")
+    return 0
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that talks to Kafka."""
+    parser.add_argument(
+        "--bootstrap-server",
+        default=broker.bootstrap_from_environment(),
+        metavar="HOST:PORT",
+        help="brokers; default: KAFKA_BOOTSTRAP_SERVERS, or localhost:9092",
+    )
+    parser.add_argument(
+        "-X",
+        dest="properties",
+        action="append",
+        default=[],
+        metavar="PROPERTY=VALUE",
+        help="a librdkafka property, for instance security.protocol=SSL; may be repeated",
+    )
+    parser.add_argument("--partitions", type=int, metavar="N", help="partitions when the topic is created (default: 3)")
+    parser.add_argument("--retention-ms", type=int, metavar="MS", help="retention.ms when the topic is created")
+
+
+def add_produce(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`produce` and its options."""
+    parser = commands.add_parser("produce", help="send made-up records to a topic")
+    add_connection(parser)
+    parser.add_argument("--topic", help="default: the profile's name")
+    parser.add_argument("--profile", choices=("sales", "transactions"), help="what the records are")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--sales-per-second", type=parse_rate, metavar="R", help="profile sales at this rate")
+    rate.add_argument(
+        "--rate", type=parse_rate, default=None, metavar="R", help='messages a second, or "max" (default)'
+    )
+    parser.add_argument("--messages", type=int, metavar="N", help="how many; default: until Ctrl-C")
+    parser.add_argument("--users", type=Path, metavar="CSV", help="registration file that user ids are taken from")
+    parser.add_argument(
+        "--skew",
+        type=parse_share,
+        metavar="SHARE",
+        help="share of the messages that goes to partition 0, the rest evenly over the others; default: by key",
+    )
+    parser.add_argument("--bad", type=parse_share, default=0.0, metavar="SHARE", help="share of hostile records")
+    parser.add_argument(
+        "--bad-kind",
+        default="decode",
+        metavar="KIND",
+        help='"decode" (eight kinds in turn, none of which decodes), "check" (a negative amount: decodes, refused by '
+        'CHECK (amount > 0)), "all", or one kind by name; how many of each were sent is printed',
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="the same records each time, ids and times included (a second run sends duplicates)",
+    )
+    parser.set_defaults(run=produce)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Load and measurements for ingestd.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_produce(commands)
+    topic = commands.add_parser("topic", help="create a topic, add partitions, set retention, show offsets")
+    add_connection(topic)
+    topic.add_argument("--topic", required=True)
+    action = topic.add_mutually_exclusive_group(required=True)
+    action.add_argument("--create", action="store_true", help="create it, or grow it to --partitions; then describe it")
+    action.add_argument("--describe", action="store_true", help="show partitions, offsets and retention")
+    topic.set_defaults(run=set_up_topic)
+    users = commands.add_parser("users", help="write a registration file")
+    users.add_argument("--count", type=int, required=True, metavar="N")
+    users.add_argument("--out", type=Path, required=True, metavar="CSV")
+    users.add_argument("--seed", type=int)
+    users.set_defaults(run=make_users)
+    return parser
+
+
+def handle_term(signum: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C: what is queued is still sent and counted."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Exit code of the command; a problem is one line on standard error."""
+    args = make_parser().parse_args()
+    signal.signal(signal.SIGTERM, handle_term)
+    try:
+        return int(args.run(args))
+    except Problem as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

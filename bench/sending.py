@@ -1,0 +1,124 @@
+"""Sending messages at a pace and counting what the broker took. Knows nothing of what is in them."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from bench.broker import Properties
+from bench.hostile import Messages
+from bench.pace import Pace
+
+CHUNK = 1000
+GIVE_UP_MS = 30_000
+
+
+class Plan(NamedTuple):
+    """What to send: how many (None: until stopped), at which rate (None: as fast as possible), where to.
+
+    `skew` is the share of messages that go to partition 0; the others are spread evenly over the rest.
+    None leaves the partition to the key.
+    """
+
+    topic: str
+    messages: int | None
+    per_sec: float | None
+    partitions: int
+    skew: float | None = None
+
+
+class Sent(NamedTuple):
+    """What became of it: acknowledged by the broker, failed, and how long it took from first to last acknowledgment."""
+
+    sent: int
+    failed: int
+    secs: float
+    reason: str | None
+
+    def line(self) -> str:
+        """One honest line."""
+        text = (
+            f"sent {self.sent:,} failed {self.failed:,} in {self.secs:.2f} s: {self.sent / max(self.secs, 1e-9):,.0f}/s"
+        )
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+class Sending:
+    """One run of a producer. After `run` or an interruption of it, `finish` waits for the acknowledgments."""
+
+    def __init__(self, properties: Properties, plan: Plan, on_progress: Callable[[int], None]):
+        self._plan = plan
+        self._on_progress = on_progress
+        self._producer = Producer(
+            {
+                # murmur2 places a key where every Java client places it.
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                # Batches of a bounded run fill by themselves; a lone record must not wait for company.
+                "linger.ms": 50 if plan.per_sec is None or plan.per_sec > 10_000 else 1,
+                "batch.size": 1_000_000,
+                "queue.buffering.max.messages": 500_000,
+                "queue.buffering.max.kbytes": 256_000,
+                "message.timeout.ms": GIVE_UP_MS,
+                # A Python callback per message would cost as much as sending it.
+                "delivery.report.only.error": True,
+                **properties,
+            }
+        )
+        self._rng = random.Random(plan.topic)
+        self._queued = 0
+        self._failed = 0
+        self._reason: str | None = None
+        self._started = time.perf_counter()
+
+    def run(self, messages: Messages) -> None:
+        """Send until the plan is done or a message failed for good; KeyboardInterrupt passes through."""
+        plan = self._plan
+        pace = None if plan.per_sec is None else Pace(plan.per_sec)
+        self._started = time.perf_counter()
+        while not self._failed and (plan.messages is None or self._queued < plan.messages):
+            room = CHUNK if plan.messages is None else min(CHUNK, plan.messages - self._queued)
+            count = room if pace is None else pace.due(room)
+            if count:
+                self._queue(messages.take(count))
+                self._on_progress(self._queued)
+            elif pace is not None:
+                # poll serves failures; its own timeout has a resolution of 1 ms.
+                self._producer.poll(0)
+                time.sleep(min(pace.wait_secs(), 0.2))
+
+    def finish(self) -> Sent:
+        """Wait for every acknowledgment (at most as long as a message may live) and count."""
+        left = self._producer.flush(GIVE_UP_MS / 1000 + 5)
+        secs = time.perf_counter() - self._started
+        failed = self._failed + left
+        if left and self._reason is None:
+            self._reason = "not acknowledged in time"
+        return Sent(self._queued - failed, failed, secs, self._reason)
+
+    def _queue(self, messages: list[tuple[bytes, bytes]]) -> None:
+        produce, topic = self._producer.produce, self._plan.topic
+        place = None if self._plan.skew is None else self._placed
+        for key, value in messages:
+            while True:
+                try:
+                    produce(topic, value, key, place() if place else -1, on_delivery=self._note_failure)
+                    break
+                except BufferError:
+                    # The broker is slower than we are: this is the bench's own backpressure.
+                    self._producer.poll(0.05)
+            self._queued += 1
+        self._producer.poll(0)
+
+    def _placed(self) -> int:
+        skew, partitions = self._plan.skew or 0.0, self._plan.partitions
+        if partitions == 1 or self._rng.random() < skew:
+            return 0
+        return 1 + int(self._rng.random() * (partitions - 1))
+
+    def _note_failure(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed += 1
+            self._reason = self._reason or str(error.str())
