@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervisor", "systemd"),
     ("status",),
     ("embedded",),
-    ("preflight",),
+    ("preflight", "demo"),
     ("commands",),
     ("cli",),
     ("config_reference", "metrics_reference", "cli_reference"),
