@@ -12,24 +12,27 @@ from pathlib import Path
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("schema", "schema_types"),
-    ("config", "config_file"),
-    ("batch", "board", "logs", "metrics"),
+    ("schema",),
+    ("config",),
+    ("batch", "board", "channel", "logs", "metrics", "planning", "signals", "systemd"),
     ("decode",),
     ("stores", "sql"),
     ("sinks",),
     ("source",),
     ("worker", "reader", "writer", "limits"),
     ("membership",),
-    ("supervisor", "systemd"),
+    ("supervisor",),
     ("status",),
     ("embedded",),
     ("preflight", "demo"),
     ("commands",),
     ("cli",),
-    ("config_reference", "metrics_reference", "cli_reference"),
+    ("cli_reference",),
 )
-"""First part of a module's name inside ingestd, lowest layer first. A layer imports its own and lower ones."""
+"""Modules and packages inside ingestd, lowest layer first. A layer imports its own and lower ones.
+
+A module that is not named here is where its first word is: config_checks is with config.
+"""
 
 ONLY_ERRORS_BELOW = {"embedded": {"errors"}}
 """Layers that could serve another project: they import nothing else of ours."""
@@ -82,7 +85,8 @@ def imports(root: Path, path: Path, known: set[str]) -> Iterator[tuple[int, str]
 
 def _layer(module: str) -> int | None:
     part = module.split(".")[1]
-    return next((level for level, names in enumerate(LAYERS) if part in names), None)
+    levels = {name: level for level, names in enumerate(LAYERS) for name in names}
+    return levels.get(part, levels.get(part.split("_")[0]))
 
 
 def unplaced_modules(root: Path) -> list[str]:
