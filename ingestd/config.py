@@ -18,7 +18,10 @@ class Secs(float):
 
 
 class Secret(str):
-    """Text that never appears in a log, a page or an error: repr is "***"; use `reveal()` where it must be sent."""
+    """Text that never appears in a log, a page or an error: str(), repr() and f-strings give "***".
+
+    Where it must be sent, pass it whole (a driver reads the text itself) or use `reveal()`.
+    """
 
     def __repr__(self) -> str:
         return "'***'"
@@ -27,7 +30,17 @@ class Secret(str):
         return "***"
 
     def reveal(self) -> str:
+        """The text itself, for the one place that sends it."""
         return super().__str__()
+
+
+class Properties(dict[str, str | int | float | bool]):
+    """librdkafka properties by name; its repr shows the names only, since any value may be a secret."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: '***'" for name in self) + "}"
+
+    __str__ = __repr__
 
 
 class _Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +80,9 @@ class Kafka(_Options, frozen=True, kw_only=True):
         ),
     ] = {}
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "properties", Properties(self.properties))
+
 
 class Store(_Options, frozen=True, kw_only=True):
     """The database that holds the tables and the ledger."""
@@ -89,6 +105,9 @@ class Store(_Options, frozen=True, kw_only=True):
             description="How long a statement of ingestd waits for a lock before the batch is rolled back and tried again."
         ),
     ] = Secs(30)
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "url", Secret(self.url))
 
 
 class Batch(_Options, frozen=True, kw_only=True):
@@ -167,6 +186,12 @@ class Table(_Options, frozen=True, kw_only=True):
     create: Annotated[
         bool, Meta(description="Create the table when it does not exist. An existing table is only checked.")
     ] = False
+    ddl: Annotated[
+        str | None,
+        Meta(
+            description="With create: a file of SQL that makes the table, instead of a statement made from the columns. Relative to the configuration file."
+        ),
+    ] = None
 
 
 class Pipeline(_Options, frozen=True, kw_only=True):
@@ -197,9 +222,8 @@ class Workers(_Options, frozen=True, kw_only=True):
     """How many processes, and how long they may take."""
 
     max_workers: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=1)] | None,
         Meta(
-            ge=1,
             description="Worker processes of this host at most; beyond it a worker carries several partitions. Default: max(4, 2 x cores).",
         ),
     ] = None
@@ -233,6 +257,10 @@ class Status(_Options, frozen=True, kw_only=True):
     stalled_after: Annotated[
         Secs, Meta(description="/readyz fails when a partition with lag has committed nothing for this long.")
     ] = Secs(60)
+
+    def __post_init__(self) -> None:
+        if self.token is not None:
+            msgspec.structs.force_setattr(self, "token", Secret(self.token))
 
 
 class Log(_Options, frozen=True, kw_only=True):
