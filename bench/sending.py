@@ -99,24 +99,24 @@ class Sending:
         return Sent(self._queued - failed, failed, secs, self._reason)
 
     def _queue(self, messages: list[tuple[bytes, bytes]]) -> None:
-        produce, topic = self._producer.produce, self._plan.topic
-        place = None if self._plan.skew is None else self._placed
-        for key, value in messages:
-            while True:
-                try:
-                    produce(topic, value, key, place() if place else -1, on_delivery=self._note_failure)
-                    break
-                except BufferError:
-                    # The broker is slower than we are: this is the bench's own backpressure.
-                    self._producer.poll(0.05)
-            self._queued += 1
+        produce, topic, note = self._producer.produce, self._plan.topic, self._note_failure
+        places = [-1] * len(messages) if self._plan.skew is None else self._placed(len(messages))
+        queued = 0
+        while queued < len(messages):
+            try:
+                for (key, value), place in zip(messages[queued:], places[queued:], strict=True):
+                    produce(topic, value, key, place, note)
+                    queued += 1
+            except BufferError:
+                # The broker is slower than we are: this is the bench's own backpressure.
+                self._producer.poll(0.05)
+        self._queued += queued
         self._producer.poll(0)
 
-    def _placed(self) -> int:
-        skew, partitions = self._plan.skew or 0.0, self._plan.partitions
-        if partitions == 1 or self._rng.random() < skew:
-            return 0
-        return 1 + int(self._rng.random() * (partitions - 1))
+    def _placed(self, count: int) -> list[int]:
+        skew, others = self._plan.skew or 0.0, self._plan.partitions - 1
+        rng = self._rng.random
+        return [0 if not others or rng() < skew else 1 + int(rng() * others) for _ in range(count)]
 
     def _note_failure(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

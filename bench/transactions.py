@@ -32,6 +32,7 @@ CATEGORIES = (
 CURRENCIES = ("USD", "USD", "USD", "USD", "EUR", "GBP")
 MERCHANTS = 400
 SHOPS = 4000
+AMOUNTS = 50_000
 SPARE_USERS = 10_000
 
 
@@ -49,12 +50,13 @@ class Transactions:
     def __init__(self, users: Sequence[str], seed: int | None = None, start: int | None = None):
         name = random.SystemRandom().randrange(2**63) if seed is None else seed
         self._ids = Uuids(random.Random(f"{name}-ids"))
-        self._users, self._shops, self._cents, self._times = (
-            random.Random(f"{name}-{part}") for part in ("users", "shops", "cents", "times")
+        self._users, self._shops, self._amounts, self._times = (
+            random.Random(f"{name}-{part}") for part in ("users", "shops", "amounts", "times")
         )
         self._stamps = Stamps(start)
         self._user_pool = [(user.encode(), b'","user_id":%b,"amount":' % orjson.dumps(user)) for user in users]
         self._shop_pool = _shops(random.Random(f"{name}-pool"))
+        self._amount_pool = [b"%d.%02d" % divmod(self._amounts.randrange(100, 500_000), 100) for _ in range(AMOUNTS)]
         self._time_pool = [
             b'","source_system":"streaming_kafka","transaction_type":"real_time","processing_time_ms":%d}' % ms
             for ms in range(3, 500)
@@ -62,12 +64,13 @@ class Transactions:
 
     def take(self, count: int) -> list[tuple[bytes, bytes]]:
         """The next `count` transactions."""
+        join = b"".join
         return [
-            (user, b'{"tx_id":"%b%b%d.%02d%b%b%b' % (tx_id, head, cents // 100, cents % 100, shop, ts, tail))
-            for tx_id, (user, head), cents, shop, ts, tail in zip(
+            (user, join((b'{"tx_id":"', tx_id, head, amount, shop, ts, tail)))
+            for tx_id, (user, head), amount, shop, ts, tail in zip(
                 self._ids.take(count),
                 self._users.choices(self._user_pool, k=count),
-                self._cents.choices(range(100, 500_000), k=count),
+                self._amounts.choices(self._amount_pool, k=count),
                 self._shops.choices(self._shop_pool, k=count),
                 self._stamps.take(count),
                 self._times.choices(self._time_pool, k=count),

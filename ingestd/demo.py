@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 STORES = 120
+VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
 CHANNELS = (b"store", b"web", b"app", b"phone")
 
 
@@ -20,8 +21,6 @@ class Stamps:
         self._fixed_us = None if start is None else start * 1_000_000
         self._clock_ns = clock_ns
         self._last_us = 0
-        self._second = -1
-        self._prefix = b""
 
     def take(self, count: int) -> list[bytes]:
         """The next `count` times."""
@@ -30,15 +29,16 @@ class Stamps:
         else:
             first, step = self._fixed_us, 1000
             self._fixed_us += count * step
-        self._last_us = first + (count - 1) * step
-        return [self._text(first + i * step) for i in range(count)]
-
-    def _text(self, us: int) -> bytes:
-        second, fraction = divmod(us, 1_000_000)
-        if second != self._second:
-            self._second = second
-            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode()
-        return self._prefix + b"%06dZ" % fraction
+        end = first + count * step
+        self._last_us = end - step
+        texts: list[bytes] = []
+        while first < end:
+            second = first // 1_000_000
+            prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode()
+            border = min(end, (second + 1) * 1_000_000)
+            texts += [prefix + b"%06dZ" % (us % 1_000_000) for us in range(first, border, step)]
+            first += len(range(first, border, step)) * step
+        return texts
 
 
 class Uuids:
@@ -49,13 +49,12 @@ class Uuids:
 
     def take(self, count: int) -> list[bytes]:
         """The next `count` UUIDs; how they are cut into calls changes nothing."""
-        text = self._rng.randbytes(16 * count).hex()
-        ids = []
-        for at in range(0, 32 * count, 32):
-            x = text[at : at + 32]
-            variant = "89ab"[int(x[16], 16) & 3]
-            ids.append(f"{x[:8]}-{x[8:12]}-4{x[13:16]}-{variant}{x[17:20]}-{x[20:]}".encode())
-        return ids
+        x = self._rng.randbytes(16 * count).hex()
+        return [
+            f"{x[i : i + 8]}-{x[i + 8 : i + 12]}-4{x[i + 13 : i + 16]}-{VARIANT[x[i + 16]]}{x[i + 17 : i + 20]}-"
+            f"{x[i + 20 : i + 32]}".encode()
+            for i in range(0, 32 * count, 32)
+        ]
 
 
 class Sales:
