@@ -64,11 +64,11 @@ class Schema(Struct, frozen=True):
         from pgpq import schema as pg
 
         arrow = self.arrow_schema()
-        chosen = {}
+        chosen = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in arrow}
         for column in self.columns:
-            field = arrow.field(column.name)
             if column.type.scalar == "jsonb" and not column.type.is_array:
-                chosen[column.name] = encoders.StringEncoderBuilder.new_with_output(field, pg.Jsonb())
+                builder = encoders.StringEncoderBuilder.new_with_output(arrow.field(column.name), pg.Jsonb())
+                chosen[column.name] = builder
 
         def encode(batch: pa.RecordBatch) -> bytes:
             encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(arrow, chosen)

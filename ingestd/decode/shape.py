@@ -1,0 +1,218 @@
+"""The msgspec struct that a contract's columns make, and the way from its instances back to columns. Knows no records.
+
+Only declared fields are in the struct, so all others are skipped without being built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from ingestd.config import Column
+from ingestd.errors import ConfigError
+from ingestd.schema_types import ColumnType, parse_type
+
+NULL = Raw(b"null")
+_INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
+_RAW = {"numeric", "jsonb"}
+_AT = " - at `$"
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_ELEMENT = re.compile(r"(\[[0-9.]*\])+$")
+
+
+class Shape(Struct, frozen=True):
+    """How records of one contract are read."""
+
+    read: Callable[[bytes], Any]
+    """One JSON document -> an instance; raises what msgspec raises."""
+    split: Callable[[list[Any]], list[list[Any]]]
+    """Instances -> one list of values per column, in table order."""
+    explain: Callable[[Exception, bytes | None], tuple[str | None, str]]
+    """What `read` raised -> (column, reason), without a word of the payload."""
+
+
+class _Place(Struct, frozen=True):
+    """A node of the tree of paths: a column, or an object with columns in it."""
+
+    column: int | None
+    inner: dict[str, _Place]
+
+    def columns(self) -> Iterable[int]:
+        if self.column is not None:
+            yield self.column
+        for place in self.inner.values():
+            yield from place.columns()
+
+
+def shape_of(columns: Sequence[Column]) -> Shape:
+    """The shape that reads `columns`. Raises ConfigError when two of them cannot be read side by side."""
+    root = _tree(columns)
+    fields = [_field(column) for column in columns]
+    struct, split = _object(root, columns, fields)
+
+    def split_all(rows: list[Any]) -> list[list[Any]]:
+        found: dict[int, list[Any]] = {}
+        split(rows, found)
+        return [found[position] for position in range(len(columns))]
+
+    return Shape(msgspec.json.Decoder(struct).decode, split_all, _explainer(root, columns))
+
+
+def field_type(column: Column) -> Any:
+    """What msgspec is asked to read for `column`; `Raw` where the text itself is wanted."""
+    kind = parse_type(column.type)
+    one = _element_type(kind, column.epoch is not None)
+    if kind.is_array:
+        one = list[one] if kind.scalar in _RAW else list[one | None]  # type: ignore[valid-type]
+    elif kind.scalar in _RAW:
+        return one
+    return one if column.required else one | None
+
+
+def default_of(column: Column) -> Any:
+    """The value of an absent field. Raises ConfigError when the declared default is not of the column's type."""
+    kind = parse_type(column.type)
+    if column.default is None:
+        return NULL if kind.scalar in _RAW and not kind.is_array else None
+    as_json = isinstance(column.default, str) and (kind.is_array or kind.scalar == "jsonb")
+    text = str(column.default).encode() if as_json else msgspec.json.encode(column.default)
+    try:
+        return msgspec.json.decode(text, type=field_type(column))
+    except msgspec.MsgspecError as error:
+        raise ConfigError([f"column {column.name!r}: default is not a {kind.name}: {error}"]) from None
+
+
+def _element_type(kind: ColumnType, numbers_too: bool) -> Any:
+    match kind.scalar:
+        case "varchar" if kind.args:
+            return Annotated[str, Meta(max_length=kind.args[0])]
+        case "int2" | "int4" | "int8":
+            limit = 1 << (_INTEGER_BITS[kind.scalar] - 1)
+            return Annotated[int, Meta(ge=-limit, le=limit - 1)]
+        case "float4" | "float8":
+            return float | Literal["NaN", "Infinity", "-Infinity"]
+        case "numeric" | "jsonb":
+            return Raw
+        case "bool":
+            return bool
+        case "bytea":
+            return bytes
+        case "timestamptz" | "timestamp" if numbers_too:
+            return str | int | float
+        case _:
+            return str
+
+
+def _field(column: Column) -> tuple[Any, ...]:
+    if column.required and column.default is None:
+        return (field_type(column),)
+    return (field_type(column), default_of(column))
+
+
+def _tree(columns: Sequence[Column]) -> _Place:
+    root = _Place(None, {})
+    for position, column in enumerate(columns):
+        *outer, last = column.path.split(".") if column.path else [column.name]
+        place = root
+        for key in outer:
+            place = place.inner.setdefault(key, _Place(None, {}))
+            if place.column is not None:
+                raise _clash(column, columns[place.column])
+        if "" in (*outer, last):
+            raise ConfigError([f"column {column.name!r}: path {column.path!r} has an empty part"])
+        if last in place.inner:
+            raise _clash(column, columns[next(iter(place.inner[last].columns()))])
+        place.inner[last] = _Place(position, {})
+    return root
+
+
+def _clash(one: Column, other: Column) -> ConfigError:
+    return ConfigError([f"columns {other.name!r} and {one.name!r} read the same field: give each its own path"])
+
+
+Split = Callable[[list[Any], dict[int, list[Any]]], None]
+
+
+def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ...]]) -> tuple[type[Struct], Split]:
+    """The struct for one object and the function that fills in the columns found in it."""
+    declared: list[Any] = []
+    keys: dict[str, str] = {}
+    leaves: list[tuple[int, Any]] = []
+    objects: list[tuple[Any, Any, Split]] = []
+    for number, (key, inner) in enumerate(place.inner.items()):
+        name = f"f{number}"
+        keys[name] = key
+        if inner.column is not None:
+            declared.append((name, *fields[inner.column]))
+            leaves.append((inner.column, attrgetter(name)))
+            continue
+        struct, split = _object(inner, columns, fields)
+        if any(len(fields[position]) == 1 for position in inner.columns()):
+            declared.append((name, struct))
+            objects.append((attrgetter(name), None, split))
+        else:
+            declared.append((name, struct | None, msgspec.field(default_factory=struct)))
+            objects.append((attrgetter(name), struct(), split))
+
+    def split_object(rows: list[Any], found: dict[int, list[Any]]) -> None:
+        for position, value_of in leaves:
+            found[position] = list(map(value_of, rows))
+        for object_of, empty, split in objects:
+            inner_rows = list(map(object_of, rows))
+            if empty is not None and None in inner_rows:
+                inner_rows = [empty if row is None else row for row in inner_rows]
+            split(inner_rows, found)
+
+    # Required fields after optional ones: keyword only. gc=False: a chunk's structs hold no cycles.
+    struct = msgspec.defstruct("Record", declared, rename=keys, kw_only=True, gc=False, eq=False)
+    return struct, split_object
+
+
+def _explainer(root: _Place, columns: Sequence[Column]) -> Callable[[Exception, bytes | None], tuple[str | None, str]]:
+    names: dict[str, str] = {}
+
+    def note(place: _Place, path: str) -> None:
+        for key, inner in place.inner.items():
+            names[f"{path}.{key}"] = columns[next(iter(inner.columns()))].name
+            note(inner, f"{path}.{key}")
+
+    note(root, "")
+
+    def explain(error: Exception, value: bytes | None) -> tuple[str | None, str]:
+        if value is None:
+            return None, "no value (a tombstone)"
+        if not value:
+            return None, "empty value"
+        if value.startswith(b"\xef\xbb\xbf"):
+            return None, "starts with a byte order mark"
+        if isinstance(error, RecursionError):
+            return None, "nested too deeply"
+        if isinstance(error, UnicodeError):
+            return None, "invalid UTF-8 in a text"
+        if isinstance(error, msgspec.ValidationError):
+            return _explain_validation(str(error), names)
+        if isinstance(error, msgspec.DecodeError):
+            return None, str(error)
+        return None, f"cannot be read ({type(error).__name__})"
+
+    return explain
+
+
+def _explain_validation(message: str, names: dict[str, str]) -> tuple[str | None, str]:
+    """Column and reason of "<rule> - at `$.path`"; the path is last, so nothing in the payload can imitate it."""
+    rule, at, path = message.rpartition(_AT)
+    if not at:
+        rule, path = message, "`"
+    path = path.removesuffix("`")
+    missing = _MISSING.fullmatch(rule)
+    if missing:
+        return names.get(f"{path}.{missing[1]}"), "missing"
+    column = names.get(path) or names.get(_ELEMENT.sub("", path))
+    if rule.startswith("Invalid enum value"):
+        return column, "expected a number, NaN, Infinity or -Infinity"
+    return column, rule.replace("`", "").replace("Expected", "expected").replace(" | null", "")

@@ -1,0 +1,168 @@
+"""Timestamps, dates and times out of ISO-8601 text and epoch numbers. Knows no records.
+
+One authority: Arrow's cast of the text. The whole column is cast at once; when that fails, the values are told apart
+by halving, with the same cast. More than six fractional digits, a 60th second and 24:00 are refused because it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestd.decode.columns import Builder, Built, rows_where, without
+from ingestd.schema_types import ColumnType
+
+Cast = Callable[[pa.Array], pa.Array]
+
+ZONED = pa.timestamp("us", "UTC")
+NAIVE = pa.timestamp("us")
+FIRST_US = -62_135_596_800_000_000
+LAST_US = 253_402_300_799_999_999
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896
+US_PER = {"s": 1_000_000, "ms": 1_000, "us": 1}
+
+_HAS_OFFSET = "[T ].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_HAS_OFFSET_ALONE = re.compile(_HAS_OFFSET)
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
+_SHORTEST_TIME = len("10:30")
+YEARS = "outside of the years 1 to 9999"
+
+
+def cast_or_null(array: pa.Array, cast: Cast) -> tuple[pa.Array, list[int]]:
+    """`cast(array)` with null for what it refuses, and the rows it refused; found by halving."""
+    try:
+        return cast(array), []
+    except pa.ArrowInvalid:
+        pass
+    pieces: list[pa.Array] = []
+    refused: list[int] = []
+    waiting = [(0, len(array))]
+    while waiting:
+        start, size = waiting.pop()
+        try:
+            pieces.append(cast(array.slice(start, size)))
+        except pa.ArrowInvalid:
+            if size == 1:
+                refused.append(start)
+                pieces.append(cast(pa.nulls(1, array.type)))
+                continue
+            half = size // 2
+            waiting += [(start + half, size - half), (start, half)]
+    return pa.concat_arrays(pieces), refused
+
+
+def timestamps(column: ColumnType, assume_utc: bool, epoch: str | None) -> Builder:
+    """timestamptz, or timestamp (text with an offset is stored as its UTC wall time)."""
+    zoned_column = column.scalar == "timestamptz"
+    target = ZONED if zoned_column else NAIVE
+    naive_allowed = assume_utc or not zoned_column
+    refusal = "not a timestamp" if naive_allowed else "not a timestamp with an offset"
+
+    def from_texts(texts: pa.StringArray) -> Built:
+        array, refused = _cast_texts(texts, naive_allowed)
+        return within(without(array.view(target), dict.fromkeys(refused, refusal)), FIRST_US, LAST_US, pa.int64())
+
+    def build(values: list[Any]) -> Built:
+        if epoch is None:
+            return from_texts(pa.array(values, pa.string()))
+        return _from_numbers(values, US_PER[epoch], target, from_texts)
+
+    return build
+
+
+def _cast_texts(texts: pa.StringArray, naive_allowed: bool) -> tuple[pa.Array, list[int]]:
+    if not naive_allowed:
+        return cast_or_null(texts, _zoned)
+    usual = _zoned if _HAS_OFFSET_ALONE.search(_first(texts)) else _naive
+    try:
+        return usual(texts), []
+    except pa.ArrowInvalid:
+        pass
+    # The pattern decides only which of the two casts may judge a value.
+    has_offset = pc.fill_null(pc.match_substring_regex(texts, _HAS_OFFSET), False)
+    nothing = pa.scalar(None, pa.string())
+    zoned, zoned_refused = cast_or_null(pc.if_else(has_offset, texts, nothing), _zoned)
+    naive, naive_refused = cast_or_null(pc.if_else(has_offset, nothing, texts), _naive)
+    return pc.coalesce(zoned, naive), zoned_refused + naive_refused
+
+
+def _zoned(texts: pa.Array) -> pa.Array:
+    return texts.cast(ZONED).view(NAIVE)
+
+
+def _naive(texts: pa.Array) -> pa.Array:
+    return texts.cast(NAIVE)
+
+
+def _first(texts: pa.StringArray) -> str:
+    return next((text for value in texts if (text := value.as_py()) is not None), "")
+
+
+def _from_numbers(
+    values: list[Any], factor: int, target: pa.DataType, from_texts: Callable[[pa.StringArray], Built]
+) -> Built:
+    """A column declared with `epoch`: numbers and numeric text count from 1970, other text is ISO-8601."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {str}:
+        # Arrow never takes a bare number for a timestamp, so a column of ISO texts passes here whole.
+        built = from_texts(pa.array(values, pa.string()))
+        if not built.faults:
+            return built
+    micros = [_micros(value, factor) for value in values]
+    texts = [value if type(value) is str and us is None else None for value, us in zip(values, micros, strict=True)]
+    built = from_texts(pa.array(texts, pa.string()))
+    faults = dict(built.faults)
+    for row, us in enumerate(micros):
+        if us is not None and not FIRST_US <= us <= LAST_US:
+            faults[row] = YEARS
+            micros[row] = None
+    counted = pa.array(micros, pa.int64()).view(target)
+    return without(pc.coalesce(counted, built.array), faults)
+
+
+def _micros(value: Any, factor: int) -> int | None:
+    """Microseconds since 1970, rounded half to even; None for null and for text that is not a number."""
+    if type(value) is int:
+        return value * factor
+    if type(value) is float:
+        return round(value * factor) if abs(value) <= LAST_US else LAST_US + 1
+    if type(value) is str and _NUMBER.fullmatch(value):
+        return int((Decimal(value) * factor).to_integral_value(ROUND_HALF_EVEN))
+    return None
+
+
+def dates(values: list[str | None]) -> Built:
+    """date from YYYY-MM-DD."""
+    array, refused = cast_or_null(pa.array(values, pa.string()), lambda texts: texts.cast(pa.date32()))
+    return within(without(array, dict.fromkeys(refused, "not a date")), FIRST_DAY, LAST_DAY, pa.int32())
+
+
+def times(values: list[str | None]) -> Built:
+    """time from HH:MM[:SS[.ffffff]], read as that time of the first day of 1970; an offset is refused."""
+    texts = pa.array(values, pa.string())
+    array, refused = cast_or_null(texts, _time_of_day)
+    faults = dict.fromkeys(refused, "not a time")
+    short = pc.less(pc.binary_length(texts), _SHORTEST_TIME)
+    if pc.any(short).as_py():
+        faults |= dict.fromkeys(rows_where(short), "not a time")
+    return without(array, faults)
+
+
+def _time_of_day(texts: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pa.scalar("1970-01-01T"), texts, "").cast(NAIVE).cast(pa.time64("us"))
+
+
+def within(built: Built, first: int, last: int, storage: pa.DataType) -> Built:
+    """Refuses what lies outside of [first, last], counted in the unit of the type."""
+    counts = built.array.view(storage)
+    ends = pc.min_max(counts).as_py()
+    if ends["min"] is None or (ends["min"] >= first and ends["max"] <= last):
+        return built
+    outside = pc.or_(pc.less(counts, first), pc.greater(counts, last))
+    faults = built.faults | dict.fromkeys(rows_where(outside), YEARS)
+    return without(built.array, faults)
