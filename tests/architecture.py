@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("source",),
     ("worker", "reader", "writer", "limits"),
     ("membership",),
-    ("supervisor",),
+    ("supervisor", "catch_up", "children", "fleet", "group_view"),
     ("status",),
     ("embedded",),
     ("preflight", "demo"),

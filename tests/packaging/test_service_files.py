@@ -69,7 +69,7 @@ def test_a_unit_with_a_misspelt_option_does_not_verify_clean(tmp_path: Path) -> 
 
 def test_unit_is_not_restarted_for_what_a_restart_cannot_mend() -> None:
     statuses = unit_options()["RestartPreventExitStatus"][0].split()
-    assert statuses == [str(int(ExitCode.USAGE)), str(int(ExitCode.HALTED)), "127"]
+    assert statuses == [str(int(ExitCode.USAGE)), str(int(ExitCode.HALTED)), str(int(ExitCode.ABORTED)), "127"]
 
 
 def test_unit_may_do_what_the_daemon_needs() -> None:
