@@ -78,7 +78,7 @@ def _partition(reading: Reading, stalled_after_secs: float) -> Reason | None:
         return Reason("halted", text, reading.pipeline, reading.partition)
     if not reading.held or reading.stalled_secs <= stalled_after_secs:
         return None
-    lag = "an unknown number of" if reading.lag_records is None else f"{reading.lag_records}"
+    lag = "an unknown number of" if reading.lag_records is None else f"{reading.lag_records:,}"
     state = reading.state.name.lower()
     text = f"{place} ({state}) has {lag} records waiting and has committed nothing for {reading.stalled_secs:.0f} s"
     return Reason("stalled", f"{text}: {reading.text}" if reading.text else text, reading.pipeline, reading.partition)
