@@ -31,7 +31,7 @@ REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError, Value
 
 
 def make_decoder(pipeline: Pipeline) -> Decode:
-    """The function from a chunk to rows. Raises ConfigError for columns that clash and for a default of the wrong type."""
+    """The function from a chunk to rows. Raises ConfigError for columns that clash and for a bad default."""
     shape = shape_of(pipeline.column)
     schema = Schema.of(pipeline.column).arrow_schema()
     makers = [builder_for(column) for column in pipeline.column]
