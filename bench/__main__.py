@@ -1,10 +1,8 @@
 """`python -m bench`: the commands and their options, and nothing else."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from bench import broker
 from bench.problem import Problem
@@ -116,15 +114,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def handle_term(signum: int, frame: FrameType | None) -> None:
-    """End like Ctrl-C: what is queued is still sent and counted."""
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Exit code of the command; a problem is one line on standard error."""
     args = make_parser().parse_args()
-    signal.signal(signal.SIGTERM, handle_term)
     try:
         return int(args.run(args))
     except Problem as problem:

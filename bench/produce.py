@@ -1,7 +1,9 @@
 """`python -m bench produce`: from options to messages in a topic."""
 
 import argparse
+import signal
 import sys
+from types import FrameType
 from typing import NamedTuple
 
 from bench import broker
@@ -112,10 +114,17 @@ def produce(args: argparse.Namespace) -> int:
     stopped = False
     with shown(args.topic, args.messages) as update:
         sending = Sending(properties, plan, update)
-        try:
-            sending.run(made.messages)
-        except KeyboardInterrupt:
+
+        def handle_stop(signum: int, frame: FrameType | None) -> None:
+            nonlocal stopped
             stopped = True
+            sending.stop()
+            # A second Ctrl-C does not wait for acknowledgments.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        signal.signal(signal.SIGINT, handle_stop)
+        signal.signal(signal.SIGTERM, handle_stop)
+        sending.run(made.messages)
         sent = sending.finish()
     if made.hostile is not None:
         counts = made.hostile.counts

@@ -46,7 +46,7 @@ class Sent(NamedTuple):
 
 
 class Sending:
-    """One run of a producer. After `run` or an interruption of it, `finish` waits for the acknowledgments."""
+    """One run of a producer: `run`, ended early by `stop`, then `finish` to wait for the acknowledgments."""
 
     def __init__(self, properties: Properties, plan: Plan, on_progress: Callable[[int], None]):
         self._plan = plan
@@ -71,14 +71,19 @@ class Sending:
         self._queued = 0
         self._failed = 0
         self._reason: str | None = None
+        self._stopped = False
         self._started = time.perf_counter()
 
+    def stop(self) -> None:
+        """End `run` soon; may be called by a signal handler, which must not raise: what is queued has to be counted."""
+        self._stopped = True
+
     def run(self, messages: Messages) -> None:
-        """Send until the plan is done or a message failed for good; KeyboardInterrupt passes through."""
+        """Send until the plan is done, `stop` was called or a message failed for good."""
         plan = self._plan
         pace = None if plan.per_sec is None else Pace(plan.per_sec)
         self._started = time.perf_counter()
-        while not self._failed and (plan.messages is None or self._queued < plan.messages):
+        while not self._stopped and not self._failed and (plan.messages is None or self._queued < plan.messages):
             room = CHUNK if plan.messages is None else min(CHUNK, plan.messages - self._queued)
             count = room if pace is None else pace.due(room)
             if count:
