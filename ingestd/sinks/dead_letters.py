@@ -9,7 +9,9 @@ from ingestd.batch import DeadLetter, Headers
 from ingestd.stores.postgres import SQL, LedgerKey, Transaction
 
 
-def write_dead_letters(letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]) -> None:
+def write_dead_letters(
+    letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]
+) -> None:
     """Write `letters` in one statement. `topic_ids` by partition tell a re-created topic's offsets apart."""
     for topic_id in sorted(set(topic_ids.values())):
         chosen = [letter for letter in letters if topic_ids[letter.partition] == topic_id]

@@ -4,7 +4,6 @@ Knows nothing of Kafka, and nothing of what a sink writes into its transaction.
 """
 
 import time
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -113,7 +112,7 @@ class PostgresStore:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         connection = connect(str.__str__(self._options.url), f"ingestd {self._key.pipeline}")
-        with self._deciding(), connection.cursor() as cursor:
+        with self.deciding(), connection.cursor() as cursor:
             settings = {
                 "TimeZone": "UTC",  # staged timestamp[] becomes timestamptz[] by it
                 "synchronous_commit": self._options.synchronous_commit,
@@ -138,7 +137,7 @@ class PostgresStore:
     def prepare(self) -> None:
         """Create the ledger's tables when they are missing. Raises: Halt without the privilege."""
         connection = self.open()
-        with self._deciding(), connection.cursor() as cursor:
+        with self.deciding(), connection.cursor() as cursor:
             cursor.execute(SQL["schema_exists"])
             if not cursor.fetchone()[0]:  # type: ignore[index]
                 for name in ("schema_lock", "create_schema", "create_cursors", "create_dead_letters"):
@@ -148,22 +147,23 @@ class PostgresStore:
     def claim(
         self,
         partitions: Sequence[int],
-        first_offsets: Callable[[list[int]], dict[int, tuple[int, str]]],
+        first_offsets: Callable[[list[int], bool], dict[int, tuple[int, str]]],
         held: dict[int, int] | None = None,
     ) -> list[Claimed]:
         """The lease on `partitions`: epochs raised, the previous holder's session ended.
 
-        `first_offsets(new)` gives (offset, topic id) of partitions that the ledger has never seen.
+        `first_offsets(new, first_run)` gives (offset, topic id) of partitions that the ledger has never seen; on the
+        first run of all it may name every partition of the topic, so that they are pinned at one moment.
         `held` are the epochs of the lease that is being renewed after a fault.
         Raises: LeaseLost when another worker has claimed one of `held` since.
         """
         connection = self.open()
         wanted = self._key.params(partitions=list(partitions))
-        with self._deciding(), connection.cursor() as cursor:
-            known = {row[0] for row in cursor.execute(SQL["read_cursors"], wanted)}
+        with self.deciding(), connection.cursor() as cursor:
+            known = {row[0] for row in cursor.execute(SQL["known_partitions"], wanted)}
             connection.commit()
             if new := sorted(set(partitions) - known):
-                for partition, (offset, topic_id) in first_offsets(new).items():
+                for partition, (offset, topic_id) in sorted(first_offsets(new, not known).items()):
                     values = self._key.params(partition=partition, next_offset=offset, topic_id=topic_id)
                     cursor.execute(SQL["first_cursor"], values)
                 connection.commit()
@@ -207,7 +207,7 @@ class PostgresStore:
         READ COMMITTED. The cursors move last, in partition order: a zombie finds no row and rolls back.
         """
         connection = self.open()
-        with self._deciding() as phase, connection.cursor() as cursor:
+        with self.deciding() as phase, connection.cursor() as cursor:
             tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles})
             began = time.perf_counter_ns()
             yield tx
@@ -236,7 +236,7 @@ class PostgresStore:
             )
 
     @contextmanager
-    def _deciding(self) -> Iterator[list[str]]:
+    def deciding(self) -> Iterator[list[str]]:
         """Turns database errors into decisions and leaves no transaction open behind any error."""
         phase: list[str] = []
         try:
@@ -260,4 +260,3 @@ class PostgresStore:
             self._connection.rollback()
         except psycopg.Error:
             self.close()
-

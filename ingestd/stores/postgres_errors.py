@@ -66,6 +66,13 @@ def verdict(sqlstate: str | None) -> Verdict:
     return _EXACT.get(sqlstate) or _CLASS.get(sqlstate[:2], Verdict.UNKNOWN)
 
 
+def record_fault_condition() -> str:
+    """A PL/pgSQL condition on SQLSTATE that holds exactly where `verdict` says RECORD."""
+    classes = ", ".join(f"'{key}'" for key, value in _CLASS.items() if value is Verdict.RECORD)
+    exact = ", ".join(f"'{key}'" for key, value in _EXACT.items() if value is Verdict.RECORD)
+    return f"(left(SQLSTATE, 2) IN ({classes}) OR SQLSTATE IN ({exact}))"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a database error: later ones (DETAIL, CONTEXT) may quote row contents."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,123 @@
+"""The table sink: rows into one PostgreSQL table, by the way that the ladder says. Knows no Kafka and no cursors."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from ingestd import config as cfg
+from ingestd.batch import DeadLetter, Outcome, dead_letter
+from ingestd.errors import Halt
+from ingestd.schema import Schema
+from ingestd.sinks.encode import Encoded
+from ingestd.sinks.ladder import Way
+from ingestd.sinks.table_sql import TableSql, create_table, table_identifier, table_sql
+from ingestd.stores.postgres import SQL, Transaction
+from ingestd.stores.table_check import check_table
+
+_REMAKE_STAGING_AFTER_SECS = 24 * 3600
+
+
+class TableSink:
+    """Writes encoded batches; `attach` once per connection, then `write` inside its transactions."""
+
+    def __init__(self, pipeline: cfg.Pipeline):
+        self._pipeline = pipeline
+        self._schema = Schema.of(pipeline.column)
+        self._sql: TableSql | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._staged_at = 0.0
+
+    def attach(self, connection: psycopg.Connection[Any]) -> None:
+        """Make or verify the table, and this session's staging. Commits.
+
+        Raises: Halt naming every misfit with the DDL that mends it; psycopg.Error as it comes.
+        """
+        if connection is self._connection and time.monotonic() - self._staged_at < _REMAKE_STAGING_AFTER_SECS:
+            return
+        with connection.cursor() as cursor:
+            if self._pipeline.table.create:
+                self._create(cursor)
+            self._verify(connection)
+            table = self._pipeline.table
+            direct = [column.name for column in self._schema.columns if column.type.direct]
+            wanted = {"table": table_identifier(table.name).as_string(), "columns": direct}
+            checks = cursor.execute(SQL["check_constraints"], wanted).fetchall()
+            self._sql = table_sql(table, self._schema, checks)
+            for statement in self._sql.setup:
+                cursor.execute(statement)
+            connection.commit()
+        self._connection, self._staged_at = connection, time.monotonic()
+
+    def _create(self, cursor: psycopg.Cursor[Any]) -> None:
+        table = self._pipeline.table
+        if self._exists(cursor):
+            return
+        cursor.execute(SQL["schema_lock"])  # several workers start together
+        if self._exists(cursor):
+            return
+        required = [column.name for column in self._pipeline.column if column.required]
+        cursor.execute(Path(table.ddl).read_bytes() if table.ddl else create_table(table, self._schema, required))
+
+    def _exists(self, cursor: psycopg.Cursor[Any]) -> bool:
+        name = table_identifier(self._pipeline.table.name).as_string()
+        found = cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+        return bool(found and found[0])
+
+    def _verify(self, connection: psycopg.Connection[Any]) -> None:
+        problems = check_table(connection, self._pipeline, self._schema)
+        if problems:
+            said = "; ".join(f"{p.message}: {p.ddl}" if p.ddl else p.message for p in problems)
+            raise Halt(f"table {self._pipeline.table.name} does not fit pipeline {self._pipeline.name}: {said}")
+
+    def ways(self) -> tuple[Way, ...]:
+        """The ways into this table, fastest first."""
+        assert self._sql is not None, "attach() comes first"
+        ways = [Way.LOOPED]
+        if self._sql.screen:
+            ways.append(Way.SCREENED)
+        if self._pipeline.table.mode == "insert" or not self._schema.direct:
+            ways.append(Way.STAGED)
+        if self._schema.direct:
+            ways.append(Way.DIRECT)
+        return tuple(sorted(ways))
+
+    def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome:
+        """What became of the rows of `batch`; nothing is visible unless `tx` commits."""
+        assert self._sql is not None, "attach() comes first"
+        if not batch.count:
+            return Outcome(0, 0, [], way.name.lower())
+        cursor, statements = tx.cursor, self._sql
+        with cursor.copy(statements.copy_table if way is Way.DIRECT else statements.copy_staging) as copy:
+            copy.write(batch.copy_bytes)
+        dead: list[DeadLetter] = []
+        if way is Way.DIRECT:
+            inserted = batch.count
+        elif way is Way.STAGED:
+            inserted = cursor.execute(statements.insert, prepare=True).rowcount
+        elif way is Way.SCREENED:
+            inserted = self._write_screened(batch, cursor, statements, dead)
+        else:
+            inserted = self._write_looped(batch, cursor, statements, dead)
+        return Outcome(inserted, batch.count - len(dead) - inserted, dead, way.name.lower())
+
+    def _write_screened(
+        self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]
+    ) -> int:
+        assert statements.screen and statements.insert_screened
+        for n, name in cursor.execute(statements.screen, prepare=True).fetchall():
+            reason = f'row violates check constraint "{name}"'
+            dead.append(dead_letter(batch.record(n - 1), "write", None, reason, "23514"))
+        return cursor.execute(statements.insert_screened, prepare=True).rowcount
+
+    def _write_looped(
+        self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]
+    ) -> int:
+        cursor.execute(statements.loop)
+        refused = cursor.execute("SELECT * FROM pg_temp.ingestd_refused ORDER BY n").fetchall()
+        (_, _, inserted, _, _), *rows = refused
+        for n, sqlstate, message, column, constraint in rows:
+            reason = f"{message} ({constraint})" if constraint and constraint not in message else message
+            dead.append(dead_letter(batch.record(n), "write", column or None, reason, sqlstate))
+        return int(inserted)

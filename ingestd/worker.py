@@ -1,0 +1,181 @@
+"""A worker: from claim to loss of a lease on N partitions of one pipeline, again and again. Knows no consumer group.
+
+The only place that catches Retryable: close everything, wait, claim again. That is also the answer to
+"did that COMMIT arrive?".
+"""
+
+import gc
+import random
+import signal
+import sys
+import time
+from types import FrameType
+
+from ingestd import config as cfg
+from ingestd.board import Board, LaneState
+from ingestd.decode.json import make_decoder
+from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
+from ingestd.limits import DeadLetterLimit
+from ingestd.logs import get_logger
+from ingestd.planning import WorkerPlan
+from ingestd.reader import Handoff, Reader
+from ingestd.schema import Schema
+from ingestd.sinks.encode import join
+from ingestd.sinks.table import TableSink
+from ingestd.source import KafkaSource, check_position
+from ingestd.stores.postgres import LedgerKey, PostgresStore
+from ingestd.worker_board import WorkerBoard
+from ingestd.writer import Writer
+
+_TURN_SECS = 0.25
+_FIRST_BACKOFF_SECS = 0.2
+_LONGEST_BACKOFF_SECS = 10.0
+_READER_HANGS_AFTER_SECS = 60.0
+_COLLECT_EVERY_SECS = 60.0
+
+
+class Worker:
+    """The state that outlives a lease: what is halted, the epochs held, the ladder's and the limits' memory."""
+
+    def __init__(self, config: cfg.Config, plan: WorkerPlan, board: Board):
+        self._config = config
+        self._slot = plan.slot
+        self._pipeline = config.pipeline[plan.pipeline]
+        self._board = board
+        self._lanes = WorkerBoard(board, plan.lanes)
+        self._active = list(plan.partitions)
+        self._halted: list[int] = []
+        self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
+        key = LedgerKey(self._pipeline.name, self._pipeline.topic)
+        self._store = PostgresStore(config.store, key)
+        self._sink = TableSink(self._pipeline)
+        self._decode = make_decoder(self._pipeline)
+        self._writer = Writer(
+            self._store,
+            self._sink,
+            key,
+            self._pipeline.table.key,
+            Schema.of(self._pipeline.column).encoder(),
+            self._limit,
+            self._lanes,
+        )
+        self._stopping = False
+        self._collected_at = time.monotonic()
+
+    def _limit(self, partition: int) -> DeadLetterLimit:
+        place = f"{self._pipeline.topic}-{partition}"
+        return DeadLetterLimit(self._pipeline.dead_letters, self._pipeline.name, place)
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """Finish the batch in flight, then leave."""
+        self._stopping = True
+
+    def run(self) -> ExitCode:
+        """Lease after lease until told to stop, fenced, or halted in every partition."""
+        failures = 0
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                self._run_lease()
+            except Retryable as fault:
+                failures = 1 if time.monotonic() - began > _LONGEST_BACKOFF_SECS else failures + 1
+                self._retry(fault, failures)
+            except LeaseLost as lost:
+                self._log.warning("lease lost", reason=str(lost))
+                return ExitCode.LEASE_LOST
+            except Halt as halt:
+                self._halt(halt)
+                if not self._active:
+                    return ExitCode.HALTED
+        for partition in self._active:
+            self._lanes.state(partition, LaneState.RELEASED)
+        return ExitCode.OK
+
+    def _run_lease(self) -> None:
+        """Claim, read, commit, until stopped. Everything raised ends the lease."""
+        source = KafkaSource(self._config.kafka, self._pipeline, self._config.workers.prefetch)
+        handoff = Handoff(self._pipeline.batch)
+        self._lanes.new_handoff()
+        reader = Reader(source, self._decode, handoff)
+        try:
+            source.seek(self._claim(source))
+            reader.start()
+            while not self._stopping:
+                self._turn(handoff, reader)
+        finally:
+            reader.stop(_READER_HANGS_AFTER_SECS) if reader.ident else None
+            source.close()
+            self._store.close()
+
+    def _turn(self, handoff: Handoff, reader: Reader) -> None:
+        """One batch, or a quarter of a second without one."""
+        parts = handoff.take(_TURN_SECS)
+        if time.monotonic() - reader.turned_at < _READER_HANGS_AFTER_SECS or handoff.rows:
+            self._board.beat(self._slot)
+        if parts:
+            self._writer.commit(join(parts))
+        self._lanes.queued(handoff)
+        if time.monotonic() - self._collected_at > _COLLECT_EVERY_SECS:
+            gc.collect()  # cycles are rare (tracebacks), and the collector is off
+            self._collected_at = time.monotonic()
+
+    def _claim(self, source: KafkaSource) -> dict[int, int]:
+        """The lease on the active partitions: where to read on in each."""
+        self._board.beat(self._slot)
+        for partition in self._active:
+            self._lanes.state(partition, LaneState.CLAIMING)
+        self._store.prepare()
+        topic_id, _ = source.topic_state()
+
+        def first_offsets(new: list[int], first_run: bool) -> dict[int, tuple[int, str]]:
+            # A partition that was added later is read from its beginning: nothing in it was ever skipped on purpose.
+            partitions, start = (source.topic_state()[1], self._pipeline.start) if first_run else (new, "earliest")
+            found = source.start_offsets(sorted({*partitions, *new}), start)
+            return {p: (offset, topic_id) for p, offset in found.items()}
+
+        held = {p: e for p, e in self._writer.epochs.items() if p in self._active}
+        claimed = self._store.claim(self._active, first_offsets, held)
+        self._writer.epochs = {c.partition: c.epoch for c in claimed}
+        self._writer.topic_ids = {c.partition: c.topic_id for c in claimed}
+        for c in claimed:
+            check_position(source, self._pipeline.topic, c.partition, c.next_offset, (c.topic_id, topic_id))
+        with self._store.deciding():
+            self._sink.attach(self._store.open())
+        for c in claimed:
+            self._lanes.claimed(c.partition, c.next_offset, c.epoch)
+            self._log.info("claimed", partition=c.partition, next_offset=c.next_offset, epoch=c.epoch)
+        return {c.partition: c.next_offset for c in claimed}
+
+    def _retry(self, fault: Retryable, failures: int) -> None:
+        """Say so, and wait: jittered, doubling, with the heartbeat going on."""
+        wait = min(_LONGEST_BACKOFF_SECS, _FIRST_BACKOFF_SECS * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+        self._log.warning("retrying", reason=str(fault), wait_secs=round(wait, 2), failures=failures)
+        for partition in self._active:
+            self._lanes.state(partition, LaneState.RETRYING, str(fault))
+        deadline = time.monotonic() + wait
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping:
+            time.sleep(min(left, _TURN_SECS))
+            self._board.beat(self._slot)
+
+    def _halt(self, halt: Halt) -> None:
+        stopped = [p for p in self._active if halt.partitions is None or p in halt.partitions]
+        self._active = [p for p in self._active if p not in stopped]
+        self._halted += stopped
+        for partition in stopped:
+            self._lanes.state(partition, LaneState.HALTED, str(halt))
+            self._log.error("partition halted", partition=partition, reason=str(halt))
+
+
+def run_worker(config: cfg.Config, plan: WorkerPlan, board: Board) -> ExitCode:
+    """The body of a worker process. TERM finishes the batch in flight and returns ExitCode.OK.
+
+    Returns HALTED when every partition halted, LEASE_LOST when another worker holds one.
+    """
+    # Rows are reference-counted away; the collector would walk tens of thousands of live records for nothing.
+    gc.disable()
+    gc.freeze()
+    # The reader's decoding holds the interpreter; the writer wants it back soon after each wait for the socket.
+    sys.setswitchinterval(0.001)
+    worker = Worker(config, plan, board)
+    signal.signal(signal.SIGTERM, worker.stop)
+    return worker.run()

@@ -1,0 +1,163 @@
+"""The writer: one batch, one transaction, by the ladder's way; then the counters. Knows no Kafka client."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ingestd.batch import Outcome, Record, Rows, dead_letter
+from ingestd.errors import Halt
+from ingestd.limits import DeadLetterLimit
+from ingestd.sinks.dead_letters import write_dead_letters
+from ingestd.sinks.encode import Encoded, Encoder, encode, split
+from ingestd.sinks.ladder import Ladder, Way
+from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
+from ingestd.stores.postgres_errors import RowsRefused, UnknownFault
+
+_UNKNOWN_FAULTS_BEFORE_SPLIT = 3
+
+
+class Sink(Protocol):
+    """Where rows go; see `ingestd.sinks.table.TableSink`."""
+
+    def attach(self, connection: Any) -> None: ...
+    def ways(self) -> tuple[Way, ...]: ...
+    def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome: ...
+
+
+class Committed(Protocol):
+    """Told of every committed batch; see `ingestd.worker_board.WorkerBoard`."""
+
+    def committed(self, rows: Rows, counts: dict[int, Counts], way: Way, encode_ns: int, tx: Transaction) -> None: ...
+
+
+class Writer:
+    """Commits batches under a lease. One per worker: the ladder and the limits remember across leases."""
+
+    def __init__(
+        self,
+        store: PostgresStore,
+        sink: Sink,
+        key: LedgerKey,
+        table_key: Sequence[str],
+        encoder: Encoder,
+        limit: Callable[[int], DeadLetterLimit],
+        board: Committed,
+    ):
+        self._store = store
+        self._sink = sink
+        self._key = key
+        self._table_key = table_key
+        self._encoder = encoder
+        self._new_limit = limit
+        self._limits: dict[int, DeadLetterLimit] = {}
+        self._board = board
+        self._ladder: Ladder | None = None
+        self._ways: tuple[Way, ...] = ()
+        self._unknown: Counter[tuple[int, int]] = Counter()
+        self._isolating = False
+        self.epochs: dict[int, int] = {}
+        self.topic_ids: dict[int, str] = {}
+
+    def commit(self, rows: Rows) -> None:
+        """Rows, dead letters and cursors of `rows.tiles` in one transaction, or in several smaller ones.
+
+        Raises: Retryable (claim again, redo), LeaseLost, Halt.
+        """
+        batch = encode(rows, self._table_key, self._encoder)
+        self._attach()
+        assert self._ladder is not None
+        way: Way | None = self._ladder.first()
+        last: RowsRefused
+        while way is not None:
+            try:
+                self._attempt(batch, way)
+                self._ladder.succeeded(way)
+                return
+            except RowsRefused as refused:
+                last, way = refused, self._ladder.next(way, refused)
+            except UnknownFault as fault:
+                self._suspect(rows, fault)
+                return
+        self._halves(rows, last)
+
+    def _attach(self) -> None:
+        with self._store.deciding():
+            self._sink.attach(self._store.open())
+        if self._sink.ways() != self._ways:
+            self._ways = self._sink.ways()
+            self._ladder = Ladder(self._ways)
+
+    def _attempt(self, batch: Encoded, way: Way) -> None:
+        rows = batch.rows
+        with self._store.transaction(rows.tiles, self.epochs) as tx:
+            outcome = self._sink.write(batch, tx, way)
+            dead = rows.dead + outcome.dead
+            refused = {(letter.partition, letter.offset) for letter in outcome.dead}
+            counts = self._counts(rows, outcome)
+            self._check_limits(rows, outcome, refused)
+            if dead:
+                write_dead_letters(dead, tx, self._key, self.topic_ids)
+            tx.counts = counts
+        for tile in rows.tiles:
+            self._limits[tile.partition].commit()
+        self._board.committed(rows, counts, way, batch.encode_ns, tx)
+
+    def _check_limits(self, rows: Rows, outcome: Outcome, refused: set[tuple[int, int]]) -> None:
+        dead = rows.dead + outcome.dead
+        for tile in rows.tiles:
+            limit = self._limits.setdefault(tile.partition, self._new_limit(tile.partition))
+            mine = [letter for letter in dead if letter.partition == tile.partition]
+            good: Sequence[Record] = rows.records
+            if len(rows.tiles) > 1 or refused:
+                good = [
+                    r
+                    for r in rows.records
+                    if r.partition() == tile.partition and (not refused or (r.partition(), r.offset()) not in refused)
+                ]
+            limit.check(good, mine, tile.partition, tile.start)
+
+    def _counts(self, rows: Rows, outcome: Outcome) -> dict[int, Counts]:
+        """Counts by partition. Duplicates of a batch over several partitions are apportioned by rows."""
+        dead = Counter(letter.partition for letter in rows.dead + outcome.dead)
+        late = Counter(letter.partition for letter in outcome.dead)
+        if len(rows.tiles) == 1:
+            delivered = Counter({rows.tiles[0].partition: len(rows.records)})
+        else:
+            delivered = Counter(record.partition() for record in rows.records)
+        counts, left_rows, left_duplicates = {}, outcome.inserted + outcome.duplicates, outcome.duplicates
+        for tile in sorted(rows.tiles):
+            p = tile.partition
+            written = delivered[p] - late[p]
+            duplicates = left_duplicates * written // left_rows if left_rows else 0
+            left_rows, left_duplicates = left_rows - written, left_duplicates - duplicates
+            counts[p] = Counts(delivered[p] + dead[p] - late[p], written - duplicates, duplicates, dead[p])
+        return counts
+
+    def _suspect(self, rows: Rows, fault: UnknownFault) -> None:
+        """An error that the table of SQLSTATEs does not know: retried; when it repeats, record by record."""
+        if self._isolating:
+            self._halves(rows, fault)
+            return
+        place = (rows.tiles[0].partition, rows.tiles[0].start)
+        self._unknown[place] += 1
+        if self._unknown[place] < _UNKNOWN_FAULTS_BEFORE_SPLIT:
+            raise fault
+        self._isolating = True
+        try:
+            self._halves(rows, fault)
+        finally:
+            self._isolating = False
+            self._unknown.clear()
+
+    def _halves(self, rows: Rows, cause: RowsRefused | UnknownFault) -> None:
+        """Smaller tiles: for errors that only COMMIT raises. A single record that still fails is dead."""
+        if len(rows.records) + len(rows.dead) > 1:
+            for half in split(rows):
+                self.commit(half)
+            return
+        at = rows.tiles[0]
+        if not rows.records or not isinstance(cause, RowsRefused):
+            said = f"{self._key.topic}-{at.partition} offset {at.start}: {cause}"
+            raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [at.partition])
+        letter = dead_letter(rows.records[0], "write", None, str(cause), cause.sqlstate)
+        self.commit(Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes))
