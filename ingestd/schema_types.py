@@ -30,7 +30,7 @@ class Scalar(Struct, frozen=True):
     python: type
     """What msgspec reads for it first; `decode` narrows it (ranges, lengths)."""
     array_stage: str | None = None
-    """Element type under which an array is staged; None: the encoder writes this element type itself."""
+    """Row of this table under which array elements are staged; None: the encoder writes the element type itself."""
 
 
 SCALARS: dict[str, Scalar] = {
@@ -44,7 +44,9 @@ SCALARS: dict[str, Scalar] = {
     "numeric": Scalar("numeric", lambda pa, args: pa.decimal128(*args), str),
     "bool": Scalar("boolean", lambda pa, _: pa.bool_(), bool),
     "uuid": Scalar("uuid", lambda pa, _: pa.binary(16), str, array_stage="text"),
-    "timestamptz": Scalar("timestamp with time zone", lambda pa, _: pa.timestamp("us", "UTC"), str, array_stage="text"),
+    "timestamptz": Scalar(
+        "timestamp with time zone", lambda pa, _: pa.timestamp("us", "UTC"), str, array_stage="timestamp"
+    ),
     "timestamp": Scalar("timestamp without time zone", lambda pa, _: pa.timestamp("us"), str),
     "date": Scalar("date", lambda pa, _: pa.date32(), str),
     "time": Scalar("time without time zone", lambda pa, _: pa.time64("us"), str),
@@ -99,11 +101,14 @@ class ColumnType(Struct, frozen=True):
     def stage_type(self) -> str:
         """Type of a column that takes the encoder's binary form; `pg_type` unless not `direct`."""
         element = SCALARS[self.scalar].array_stage
-        return f"{element}[]" if self.is_array and element else self.pg_type
+        return f"{SCALARS[element].pg_type}[]" if self.is_array and element else self.pg_type
 
     @property
     def stage_cast(self) -> str | None:
-        """What to append to the staging column to get the table's type: "::uuid[]"; None when they are the same."""
+        """What to append to the staging column to get the table's type: "::uuid[]"; None when they are the same.
+
+        timestamptz[] comes from timestamp[] in UTC: the session's TimeZone must be UTC.
+        """
         return None if self.direct else f"::{self.pg_type}"
 
     @property
@@ -117,7 +122,8 @@ class ColumnType(Struct, frozen=True):
 
         if not self.is_array:
             return self.scalar_arrow_type()
-        return pa.list_(self.scalar_arrow_type() if self.direct else pa.string())
+        staged = SCALARS[self.scalar].array_stage
+        return pa.list_(SCALARS[staged].arrow(pa, ()) if staged else self.scalar_arrow_type())
 
     def scalar_arrow_type(self) -> pa.DataType:
         """The Arrow type of one value or element."""

@@ -47,7 +47,7 @@ def make_decoder(pipeline: Pipeline) -> Decode:
             refused = _merged(refused, faults, len(chunk.records))
             records = _without(chunk.records, refused)
         dead = [dead_letter(chunk.records[row], "decode", *refused[row]) for row in sorted(refused)]
-        return Rows(chunk.tiles, batch, records, dead, sum(len(value) for value in values if value))
+        return Rows(chunk.tiles, batch, records, dead, sum(map(len, filter(None, values))))
 
     return decode
 

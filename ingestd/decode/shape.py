@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -135,6 +134,7 @@ def _clash(one: Column, other: Column) -> ConfigError:
     return ConfigError([f"columns {other.name!r} and {one.name!r} read the same field: give each its own path"])
 
 
+_ReadAll = Callable[[list[Any]], list[Any]]
 Split = Callable[[list[Any], dict[int, list[Any]]], None]
 
 
@@ -142,28 +142,28 @@ def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ..
     """The struct for one object and the function that fills in the columns found in it."""
     declared: list[Any] = []
     keys: dict[str, str] = {}
-    leaves: list[tuple[int, Any]] = []
-    objects: list[tuple[Any, Any, Split]] = []
+    leaves: list[tuple[int, _ReadAll]] = []
+    objects: list[tuple[_ReadAll, Any, Split]] = []
     for number, (key, inner) in enumerate(place.inner.items()):
         name = f"f{number}"
         keys[name] = key
         if inner.column is not None:
             declared.append((name, *fields[inner.column]))
-            leaves.append((inner.column, attrgetter(name)))
+            leaves.append((inner.column, _reader_of(name)))
             continue
         struct, split = _object(inner, columns, fields)
         if any(len(fields[position]) == 1 for position in inner.columns()):
             declared.append((name, struct))
-            objects.append((attrgetter(name), None, split))
+            objects.append((_reader_of(name), None, split))
         else:
             declared.append((name, struct | None, msgspec.field(default_factory=struct)))
-            objects.append((attrgetter(name), struct(), split))
+            objects.append((_reader_of(name), struct(), split))
 
     def split_object(rows: list[Any], found: dict[int, list[Any]]) -> None:
-        for position, value_of in leaves:
-            found[position] = list(map(value_of, rows))
-        for object_of, empty, split in objects:
-            inner_rows = list(map(object_of, rows))
+        for position, values_of in leaves:
+            found[position] = values_of(rows)
+        for objects_of, empty, split in objects:
+            inner_rows = objects_of(rows)
             if empty is not None and None in inner_rows:
                 inner_rows = [empty if row is None else row for row in inner_rows]
             split(inner_rows, found)
@@ -171,6 +171,12 @@ def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ..
     # Required fields after optional ones: keyword only. gc=False: a chunk's structs hold no cycles.
     struct = msgspec.defstruct("Record", declared, rename=keys, kw_only=True, gc=False, eq=False)
     return struct, split_object
+
+
+def _reader_of(field: str) -> _ReadAll:
+    """Reads one field of all rows. Compiled with the name in it: half the time of map(attrgetter(field), rows)."""
+    reader: _ReadAll = eval(f"lambda rows: [row.{field} for row in rows]")
+    return reader
 
 
 def _explainer(root: _Place, columns: Sequence[Column]) -> Callable[[Exception, bytes | None], tuple[str | None, str]]:
