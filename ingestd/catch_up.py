@@ -1,0 +1,48 @@
+"""`--until-caught-up`: whether every cursor has reached the log end of the start. Pure; knows no process."""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from ingestd.board import Board, Lane, LaneState
+from ingestd.planning import TopicPartition
+
+
+class Progress(Enum):
+    PENDING = "pending"
+    DONE = "done"
+    HALTED = "halted"
+    """Every partition is done but those that halted here."""
+
+
+def catch_up_progress(
+    targets: Mapping[TopicPartition, int],
+    topics: Sequence[str],
+    assigned: frozenset[TopicPartition],
+    committed: Mapping[TopicPartition, int],
+    board: Board,
+) -> Progress:
+    """Compare cursors with targets: partitions of this host by the board, of other hosts by the group's offsets.
+
+    An empty partition is done as soon as it has been claimed. `topics[i]` is the topic of pipeline i.
+    """
+    lanes = {(board.get(x, Lane.PIPELINE), board.get(x, Lane.PARTITION)): x for x in board.taken_lanes()}
+    states = set()
+    for (topic, partition), target in targets.items():
+        if (topic, partition) not in assigned:
+            states.add(_compare(committed.get((topic, partition), -1), target))
+            continue
+        for pipeline in (i for i, name in enumerate(topics) if name == topic):
+            lane = lanes.get((pipeline, partition))
+            states.add(Progress.PENDING if lane is None else _lane_progress(board, lane, target))
+    return next((state for state in (Progress.PENDING, Progress.HALTED) if state in states), Progress.DONE)
+
+
+def _lane_progress(board: Board, lane: int, target: int) -> Progress:
+    reached = _compare(board.get(lane, Lane.NEXT_OFFSET), target)
+    if reached is Progress.PENDING and board.get(lane, Lane.STATE) == LaneState.HALTED:
+        return Progress.HALTED
+    return reached
+
+
+def _compare(next_offset: int, target: int) -> Progress:
+    return Progress.DONE if next_offset >= max(target, 0) else Progress.PENDING

@@ -1,0 +1,374 @@
+"""The parent of all: starts, watches, restarts and stops the membership, the status process and the workers.
+
+A single-threaded loop of verbs. Knows no Kafka, database or Arrow library: what the children do comes as callables.
+"""
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ingestd import logs
+from ingestd.board import Board, Lane, LaneState, Slot
+from ingestd.catch_up import Progress, catch_up_progress
+from ingestd.channel import Channel, channel_pair
+from ingestd.children import Child, backoff_secs, describe_exit, fork_child
+from ingestd.config import Config
+from ingestd.errors import ConfigError, ExitCode
+from ingestd.fleet import BOOT_ATTEMPTS, STEADY_SECS, Fleet
+from ingestd.group_view import GroupView
+from ingestd.planning import TopicPartition, WorkerPlan
+from ingestd.signals import SignalQueue, Stop
+from ingestd.systemd import Notifier
+
+log = logs.get_logger()
+
+TICK_SECS = 1.0
+BUSY_TICK_SECS = 0.05
+"""The loop's pace while something is due or awaited; otherwise it sleeps TICK_SECS and costs next to nothing."""
+SAME_ORDER_SECS = 0.5
+"""A terminal and a wrapper may both pass on one Ctrl-C; only a signal later than this is a second one."""
+PAUSE_SECS = 5.0
+"""A loop that turned this late was stopped or starved; the group may have expelled this host meanwhile."""
+LEAVE_SECS = 10.0
+STATUS_STOP_SECS = 3.0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the children run; each returns its exit code."""
+
+    worker: Callable[[Config, WorkerPlan, Board, Stop], int]
+    membership: Callable[[Config, Board, Channel, Stop], int]
+    status: Callable[[Config, Board, Stop], int] | None
+
+
+def _no_redaction(config: Config) -> logs.Redact:
+    return str
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this run differs from any other run of the same configuration."""
+
+    reload: Callable[[], Config]
+    """Loads the configuration again, for HUP. Raises: ConfigError, and the old one stays."""
+    redaction: Callable[[Config], logs.Redact] = _no_redaction
+    until_caught_up: bool = False
+    notifier: Notifier = field(default_factory=Notifier)
+
+
+@dataclass
+class Sibling:
+    """The membership or the status process, and when it may start again."""
+
+    child: Child | None = None
+    failures: int = 0
+    boot_failures: int = 0
+    start_at: float = 0.0
+
+
+class Supervisor:
+    """`run()` returns the daemon's exit code when all children have ended."""
+
+    def __init__(self, config: Config, targets: Targets, options: Options) -> None:
+        self._targets = targets
+        self._options = options
+        self._signals = SignalQueue([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1])
+        self._exit_code: ExitCode | None = None
+        """Set: all is being stopped, and this is how the daemon ends."""
+        self._reloading: Config | None = None
+        """Set: all is being stopped, and goes on with this configuration."""
+        self._ordered_at = 0.0
+        self._turned_at = time.monotonic()
+        self._watchdog_at = 0.0
+        self._told = ""
+        self._ready = False
+        self._begin(config)
+
+    def run(self) -> int:
+        """The loop; see the verbs."""
+        while True:
+            self._wait()
+            self._take_signals()
+            self._take_messages()
+            self._reap()
+            self._kill_overdue_and_stuck()
+            self._advance_stop()
+            if self._exit_code is not None and not self._children():
+                self._options.notifier.send("STOPPING=1")
+                return self._exit_code
+            self._start_missing()
+            self._check_caught_up()
+            self._report()
+
+    def _begin(self, config: Config) -> None:
+        """A fresh board and nothing running."""
+        self._config = config
+        self._board = Board()
+        self._membership = Sibling()
+        self._status = Sibling()
+        self._group: GroupView | None = None
+        self._log_ends: dict[TopicPartition, int] | None = None
+        self._topics = [pipeline.topic for pipeline in config.pipeline]
+        cores = len(os.sched_getaffinity(0))
+        self._fleet = Fleet(
+            self._board,
+            self._topics,
+            config.workers.max_workers or max(4, 2 * cores),
+            config.workers.restart_backoff,
+            self._fork_worker,
+        )
+        self._configure_log("supervisor")
+
+    # --- waiting
+
+    def _wait(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._signals, selectors.EVENT_READ)
+            if self._group is not None and not self._group.channel.closed:
+                selector.register(self._group.channel, selectors.EVENT_READ)
+            selector.select(self._pause_secs())
+
+    def _pause_secs(self) -> float:
+        now = time.monotonic()
+        group = self._group
+        busy = self._is_stopping() or (group is not None and bool(group.revoking))
+        if busy or self._options.until_caught_up or any(child.kill_at for child in self._children()):
+            return BUSY_TICK_SECS
+        starts = [one.start_at for one in (self._membership, self._status) if one.child is None]
+        if self._targets.status is None or not self._config.status.enabled:
+            starts = starts[:1] if self._membership.child is None else []
+        if group is not None and group.assigned is not None:
+            starts.append(self._fleet.next_start() or now + TICK_SECS)
+        due = min(starts, default=now + TICK_SECS)
+        watchdog = self._options.notifier.watchdog_secs or TICK_SECS
+        return min(max(due - now, BUSY_TICK_SECS), TICK_SECS, watchdog / 2)
+
+    # --- verbs
+
+    def _take_signals(self) -> None:
+        for signum in self._signals.take():
+            if signum in (signal.SIGTERM, signal.SIGINT):
+                self._handle_stop_order(signum)
+            elif signum == signal.SIGHUP:
+                self._handle_reload_order()
+            elif signum == signal.SIGUSR1:
+                self._log_summary()
+
+    def _handle_stop_order(self, signum: signal.Signals) -> None:
+        now = time.monotonic()
+        if self._exit_code is None:
+            self._ordered_at = now
+            self._stop(ExitCode.OK, f"{signum.name}; a second one aborts")
+        elif now - self._ordered_at > SAME_ORDER_SECS:
+            log.warning("aborting", why=f"second {signum.name}")
+            for child in self._children():
+                child.kill()
+            self._exit_code = ExitCode.ABORTED
+
+    def _stop(self, code: ExitCode, why: str) -> None:
+        """Drain the workers, then leave the group, then end the status page; the daemon ends with `code`."""
+        log.info("stopping", why=why)
+        self._options.notifier.send("STOPPING=1", "STATUS=stopping: workers finish their batches")
+        self._exit_code = code
+        self._drain()
+
+    def _handle_reload_order(self) -> None:
+        if self._is_stopping():
+            return
+        try:
+            config = self._options.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("reload refused, the old configuration stays", problem=problem)
+            return
+        log.info("reloading")
+        self._options.notifier.reloading()
+        self._reloading = config
+        self._drain()
+
+    def _drain(self) -> None:
+        self._fleet.assign(frozenset(), time.monotonic(), self._config.workers.drain_timeout)
+
+    def _take_messages(self) -> None:
+        if self._group is None:
+            return
+        self._group.take(self._follow_assignment, lambda lost: self._fleet.lose(lost, time.monotonic()))
+        if self._group.revoking and not self._fleet.hold(self._group.revoking):
+            self._group.answer_drained()
+        self._group.channel.flush()
+        self._log_ends = self._log_ends or self._group.log_ends
+
+    def _follow_assignment(self) -> None:
+        group = self._group
+        if group is not None and group.assigned is not None and not self._is_stopping():
+            self._fleet.assign(group.assigned, time.monotonic(), self._config.workers.drain_timeout)
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        killed = any(worker.child.killed and worker.child.stopping for worker in self._fleet.running.values())
+        self._fleet.reap(now)
+        if killed and self._exit_code == ExitCode.OK:
+            self._exit_code = ExitCode.ABORTED
+        if self._fleet.fatal is not None and not self._is_stopping():
+            self._stop(self._fleet.fatal, f"a worker failed to start {BOOT_ATTEMPTS} times in a row")
+        for sibling in (self._membership, self._status):
+            code = sibling.child.reap() if sibling.child is not None else None
+            if sibling.child is not None and code is not None:
+                self._note_sibling_exit(sibling, sibling.child, code, now)
+
+    def _note_sibling_exit(self, sibling: Sibling, child: Child, code: int, now: float) -> None:
+        sibling.child = None
+        if sibling is self._membership and self._group is not None:
+            # Not a revoke: the workers go on, but nothing starts until a new membership has reported.
+            self._group.channel.close()
+            self._group = None
+        if child.stopping:
+            return
+        if now - child.started_at >= STEADY_SECS:
+            sibling.failures = 0
+        sibling.failures += 1
+        boots = not child.has_beaten() and code in (ExitCode.STARTUP, ExitCode.USAGE)
+        sibling.boot_failures = sibling.boot_failures + 1 if boots else 0
+        sibling.start_at = now + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
+        pause = round(sibling.start_at - now, 2)
+        log.warning("child ended", child=child.name, how=describe_exit(code), restart_in_secs=pause)
+        if sibling.boot_failures >= BOOT_ATTEMPTS and not self._is_stopping():
+            self._stop(ExitCode(code), f"{child.name} failed to start {BOOT_ATTEMPTS} times in a row")
+
+    def _kill_overdue_and_stuck(self) -> None:
+        now = time.monotonic()
+        late_secs = now - self._turned_at
+        self._turned_at = now
+        if late_secs > PAUSE_SECS:
+            log.warning("the supervisor was stopped or starved", for_secs=round(late_secs, 1))
+            self._fleet.distrust(now)
+        for child in self._children():
+            child.kill_if_overdue(now)
+            if child is not self._status.child or child.has_beaten():
+                child.abort_if_stuck(now, min(late_secs, 2 * TICK_SECS), self._config.workers.stuck_after)
+
+    def _advance_stop(self) -> None:
+        """Once the workers are gone the membership goes; once it is gone, the status page; then the next life."""
+        if not self._is_stopping() or self._fleet.running:
+            return
+        now = time.monotonic()
+        if self._membership.child is not None:
+            if self._reloading is not None and self._exit_code is None and self._group is not None:
+                self._group.channel.send({"op": "stay"})
+            self._membership.child.ask_to_stop(now, LEAVE_SECS)
+        elif self._status.child is not None:
+            self._status.child.ask_to_stop(now, STATUS_STOP_SECS)
+        elif self._exit_code is None and self._reloading is not None:
+            config, self._reloading = self._reloading, None
+            self._ready = False
+            self._begin(config)
+
+    def _start_missing(self) -> None:
+        if self._is_stopping():
+            return
+        now = time.monotonic()
+        if self._membership.child is None and now >= self._membership.start_at:
+            self._fork_membership()
+        has_status = self._targets.status is not None and self._config.status.enabled
+        if has_status and self._status.child is None and now >= self._status.start_at:
+            self._fork_status()
+        group = self._group
+        if group is not None and group.assigned is not None and self._fleet.start_due(now, group.confirmed_at):
+            group.ask_confirmation(now)
+
+    def _check_caught_up(self) -> None:
+        group = self._group
+        if not self._options.until_caught_up or self._is_stopping() or group is None or self._log_ends is None:
+            return
+        assigned = group.assigned or frozenset()
+        progress = catch_up_progress(self._log_ends, self._topics, assigned, group.committed, self._board)
+        if progress is Progress.DONE:
+            self._stop(ExitCode.OK, "caught up")
+        elif progress is Progress.HALTED:
+            self._stop(ExitCode.HALTED, "caught up, except for halted partitions")
+
+    def _report(self) -> None:
+        notifier, now = self._options.notifier, time.monotonic()
+        if notifier.watchdog_secs is not None and now >= self._watchdog_at:
+            self._watchdog_at = now + notifier.watchdog_secs
+            notifier.send("WATCHDOG=1")
+        trouble = self._group.trouble if self._group is not None else "the membership is starting"
+        text = f"{len(self._fleet.running)} workers" + (f"; {trouble}" if trouble else "")
+        if not self._ready and self._group is not None and self._group.up:
+            self._ready = True
+            log.info("ready")
+            notifier.send("READY=1", f"STATUS={text}")
+        elif text != self._told and not self._is_stopping():
+            notifier.send(f"STATUS={text}")
+        self._told = text
+
+    def _log_summary(self) -> None:
+        for lane in self._board.taken_lanes():
+            cells = self._board.lane(lane)
+            topic = self._topics[cells[Lane.PIPELINE]]
+            state = LaneState(cells[Lane.STATE]).name
+            partition, next_offset, log_end = cells[Lane.PARTITION], cells[Lane.NEXT_OFFSET], cells[Lane.LOG_END]
+            log.info("lane", topic=topic, partition=partition, state=state, next_offset=next_offset, log_end=log_end)
+
+    # --- children
+
+    def _is_stopping(self) -> bool:
+        return self._exit_code is not None or self._reloading is not None
+
+    def _children(self) -> list[Child]:
+        siblings = [one.child for one in (self._membership, self._status) if one.child is not None]
+        return [worker.child for worker in self._fleet.running.values()] + siblings
+
+    def _fork_worker(self, plan: WorkerPlan) -> Child:
+        name = f"worker-{plan.slot - Slot.FIRST_WORKER}"
+        return self._fork(name, plan.slot, lambda stop: self._targets.worker(self._config, plan, self._board, stop))
+
+    def _fork_membership(self) -> None:
+        mine, theirs = channel_pair()
+        self._group = None
+
+        def live(stop: Stop) -> int:
+            mine.close()
+            return self._targets.membership(self._config, self._board, theirs, stop)
+
+        try:
+            self._membership.child = self._fork("membership", Slot.MEMBERSHIP, live)
+        except OSError as error:
+            self._note_fork_failure(self._membership, error)
+            mine.close()
+            return
+        finally:
+            theirs.close()
+        self._group = GroupView(mine)
+        if self._options.until_caught_up:
+            mine.send({"op": "targets"})
+
+    def _fork_status(self) -> None:
+        target = self._targets.status
+        assert target is not None
+        try:
+            self._status.child = self._fork("status", Slot.STATUS, lambda stop: target(self._config, self._board, stop))
+        except OSError as error:
+            self._note_fork_failure(self._status, error)
+
+    def _note_fork_failure(self, sibling: Sibling, error: OSError) -> None:
+        sibling.failures += 1
+        sibling.start_at = time.monotonic() + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
+        log.error("child not started", error=str(error))
+
+    def _fork(self, name: str, slot: int, body: Callable[[Stop], int]) -> Child:
+        return fork_child(name, slot, self._board, body, self._close_fds, self._configure_log)
+
+    def _close_fds(self) -> None:
+        """In a child: what belongs to the supervisor and to the membership."""
+        self._signals.close_fds()
+        if self._group is not None:
+            self._group.channel.close()
+
+    def _configure_log(self, name: str) -> None:
+        options = self._config.log
+        logs.configure(options.level, options.format, name, self._options.redaction(self._config))
