@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from bench.hostile import CHECK_KINDS, DECODE_KINDS, Fields, Hostile, Messages, kinds_named
-from bench.pace import Pace
 from bench.problem import Problem
 from bench.transactions import Transactions, spare_users
 from bench.users import read_user_ids, write_users
 from ingestd.demo import Sales
+from ingestd.demo_load import Pace
 
 TRANSACTION_FIELDS = Fields("amount", "merchant")
 

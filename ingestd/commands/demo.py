@@ -1,0 +1,206 @@
+"""`ingestd demo`: the main job end to end from nothing, with live figures. Only composes."""
+
+import argparse
+import contextlib
+import os
+import select
+import shlex
+import signal
+import sys
+import tempfile
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingestd.errors import ExitCode, StartupError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ingestd.demo_daemon import Daemon
+    from ingestd.demo_load import Load
+    from ingestd.demo_screen import Screen
+    from ingestd.demo_watch import Watch
+    from ingestd.embedded.stack import Stack
+
+_FACTORS = {"+": 1.5, "=": 1.5, "-": 1 / 1.5}
+_KEYS = "+ and - change the rate, Ctrl-C ends"
+_FIRST_ROW_SECS = 60.0
+_DRAIN_SECS = 10.0
+_STEP_SECS = 0.05
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="start Kafka and PostgreSQL, produce sales, and watch the rows arrive",
+        description="Start a real Kafka and a real PostgreSQL on this machine, produce sales, run the daemon, and show "
+        "rates, lag and the table until Ctrl-C. Everything is temporary. Needs: pip install 'ingestd[embedded]'.",
+    )
+    parser.add_argument("--rate", type=_positive, default=5000.0, help="sales a second (default: 5000)")
+    parser.add_argument("--seconds", type=_positive, help="end by itself after so many seconds of load")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run until INT, TERM or `--seconds`; 0 when every sale that was produced became a row.
+
+    Raises: StartupError when the servers or the daemon cannot be started, or end by themselves.
+    """
+    # Parsers of all commands are built for every command; only this one needs these.
+    from rich.console import Console
+
+    from ingestd.embedded.progress import shown_on
+    from ingestd.embedded.stack import start_stack
+
+    began = time.monotonic()
+    asked = threading.Event()
+
+    def handle_stop(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    console = Console()
+    console.print("starting Kafka and PostgreSQL ...")
+    with shown_on(console) as progress:
+        stack = start_stack(progress=progress, database="kafka_sink")
+    previous = {number: signal.signal(number, handle_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with stack, tempfile.TemporaryDirectory(prefix="ingestd-demo-") as directory:
+            return _run(args, console, stack, Path(directory), began, asked)
+    except KeyboardInterrupt:
+        return int(ExitCode.ABORTED)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Parts(NamedTuple):
+    """What runs."""
+
+    stack: "Stack"
+    daemon: "Daemon"
+    load: "Load"
+    watch: "Watch"
+
+    def check(self) -> None:
+        """Return while servers and daemon run; raises StartupError otherwise."""
+        self.stack.check()
+        self.daemon.check()
+
+
+def _run(
+    args: argparse.Namespace, console: "Console", stack: "Stack", directory: Path, began: float, asked: threading.Event
+) -> int:
+    from ingestd.demo_daemon import Daemon
+    from ingestd.demo_load import Load, make_topic
+    from ingestd.demo_screen import screen
+    from ingestd.demo_watch import Watch
+
+    make_topic(stack.bootstrap_servers)
+    with contextlib.ExitStack() as cleanup:
+        daemon = Daemon(directory, stack.bootstrap_servers, stack.postgres_url)
+        cleanup.callback(daemon.stop)
+        load = Load(stack.bootstrap_servers, args.rate)
+        cleanup.callback(load.stop)
+        load.start()
+        watch = cleanup.enter_context(contextlib.closing(Watch(stack.postgres_url, daemon.status_url, load)))
+        parts = _Parts(stack, daemon, load, watch)
+        if _first_row(parts, asked):
+            _print_addresses(console, parts, time.monotonic() - began)
+            with screen(console, _KEYS) as shown, _keys() as pressed:
+                _show_until(args.seconds, asked, parts, shown, pressed)
+        console.print("stopping ...")
+        return _settle(console, parts)
+
+
+def _first_row(parts: _Parts, asked: threading.Event) -> bool:
+    """Wait for it; False when asked to stop before."""
+    deadline = time.monotonic() + _FIRST_ROW_SECS
+    while not asked.is_set():
+        if parts.watch.row_exists():
+            return True
+        parts.check()
+        if time.monotonic() > deadline:
+            raise StartupError(f"no row after {_FIRST_ROW_SECS:.0f} s: {parts.daemon.last_log_line()}")
+        time.sleep(_STEP_SECS)
+    return False
+
+
+def _print_addresses(console: "Console", parts: _Parts, secs: float) -> None:
+    for line in (
+        f"first row    after {secs:.1f} s",
+        f"status page  {parts.daemon.status_url}",
+        f"table        psql {shlex.quote(parts.stack.postgres_url)}",
+        f"broker       {parts.stack.bootstrap_servers}, topic sales",
+    ):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _show_until(
+    seconds: float | None, asked: threading.Event, parts: _Parts, shown: "Screen", pressed: Callable[[], str]
+) -> None:
+    end_at = time.monotonic() + seconds if seconds else float("inf")
+    show_at = 0.0
+    while not asked.is_set() and time.monotonic() < end_at:
+        if time.monotonic() >= show_at:
+            parts.check()
+            shown.show(parts.watch.look())
+            show_at = time.monotonic() + shown.every_secs
+        key = pressed()
+        if key in _FACTORS:
+            parts.load.change(_FACTORS[key])
+        asked.wait(_STEP_SECS)
+
+
+def _settle(console: "Console", parts: _Parts) -> int:
+    """Stop producing, let the daemon drain, and compare what went in with what came out."""
+    sent = parts.load.stop()
+    deadline = time.monotonic() + _DRAIN_SECS
+    while parts.watch.row_count() < sent and time.monotonic() < deadline:
+        parts.check()
+        time.sleep(_STEP_SECS)
+    code = parts.daemon.stop()
+    rows = parts.watch.row_count()
+    console.print(f"produced {sent:,} sales, {rows:,} rows in public.sales_events", highlight=False)
+    if code != ExitCode.OK:
+        console.print(f"the daemon ended with exit code {code}: {parts.daemon.last_log_line()}", markup=False)
+        return code
+    return int(ExitCode.OK if rows == sent else ExitCode.CRASH)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Yields a function that returns the key pressed since the last call, or ""."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield lambda: ""
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+
+    def pressed() -> str:
+        readable, _, _ = select.select([terminal], [], [], 0)
+        return os.read(terminal, 1).decode(errors="ignore") if readable else ""
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value

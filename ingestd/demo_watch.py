@@ -1,0 +1,81 @@
+"""Looks at the running demo from outside: its table by SQL, its status page by HTTP. Knows nothing of the screen."""
+
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import errors
+
+from ingestd.demo_load import Load
+from ingestd.demo_screen import Figures
+
+TABLE = "public.sales_events"
+_HTTP_SECS = 2.0
+
+
+class Watch:
+    """Two sources of figures that come up some time after the start; until then they are None or 0."""
+
+    def __init__(self, database_url: str, status_url: str, load: Load):
+        self._connection = psycopg.connect(database_url, autocommit=True)
+        # The demo measures the daemon; parallel workers for its count would take the second core from it.
+        self._connection.execute("SET max_parallel_workers_per_gather = 0")
+        self._status_url = status_url
+        self._load = load
+        self._started = time.monotonic()
+        self._last = (self._started, 0)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._connection.close()
+
+    def row_exists(self) -> bool:
+        """Whether the first row is visible."""
+        try:
+            found = self._connection.execute(f"SELECT EXISTS (SELECT FROM {TABLE})").fetchone()
+        except errors.UndefinedTable:
+            return False
+        return bool(found and found[0])
+
+    def row_count(self) -> int:
+        """Rows of the table."""
+        return self._counted()[0]
+
+    def look(self) -> Figures:
+        """All figures now."""
+        at, produced = time.monotonic(), self._load.queued
+        last_at, last_produced = self._last
+        self._last = (at, produced)
+        rows, newest = self._counted()
+        query_ms = (time.monotonic() - at) * 1000
+        total = self._total()
+        return Figures(
+            secs=at - self._started,
+            asked_per_sec=self._load.per_sec,
+            produced_per_sec=(produced - last_produced) / max(at - last_at, 1e-3),
+            rows_per_sec=total.get("rows_per_sec"),
+            lag_records=total.get("lag_records"),
+            backpressure=total.get("backpressure"),
+            dead_letters=total.get("dead_letters"),
+            row_count=rows,
+            last_ts=newest,
+            query_ms=query_ms,
+        )
+
+    def _counted(self) -> tuple[int, str]:
+        try:
+            found = self._connection.execute(f"SELECT count(*), max(ts)::text FROM {TABLE}").fetchone()
+        except errors.UndefinedTable:
+            return 0, "-"
+        return (int(found[0]), str(found[1] or "-")) if found else (0, "-")
+
+    def _total(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"{self._status_url}/api/partitions", timeout=_HTTP_SECS) as answer:
+                view = msgspec.json.decode(answer.read())
+        except (urllib.error.URLError, OSError):
+            return {}
+        return dict(view["total"])
