@@ -63,7 +63,7 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 
 class Child(Struct, frozen=True):
-    """One slot of the board that has, or had, a process."""
+    """A slot of the board with its process; `pid` 0 when a membership or status process is gone."""
 
     slot: int
     name: str
@@ -104,9 +104,12 @@ class _Track:
         self.next_offset = -1
         self.moved_at_ns = mono_ns
         self.held = False
+        self.quiet = 0
+        """So many samples in a row were the same."""
 
     def note(self, mono_ns: int, now_ms: int, cells: list[int], lag: int | None, held: bool) -> None:
         """Take one sample in; a partition that is not held, has no lag or moved is not standing still."""
+        self.quiet = self.quiet + 1 if self.samples and self.samples[-1][1] == cells else 0
         self.samples.append((mono_ns, cells))
         if not self.claimed_at_ms and cells[Lane.NEXT_OFFSET] >= 0:
             self.claimed_at_ms = now_ms
@@ -117,9 +120,16 @@ class _Track:
         self.next_offset = cells[Lane.NEXT_OFFSET]
         self.held = held
 
+    def rates(self, secs: int) -> Rates:
+        """Over the last `secs` samples, or as many as there are."""
+        return STILL if self.quiet >= secs else _rates(self.before(secs), self.samples[-1])
+
     def before(self, secs: int) -> tuple[int, list[int]]:
         """The sample `secs` samples ago, or the oldest there is."""
         return self.samples[max(0, len(self.samples) - 1 - secs)]
+
+
+STILL = Rates()
 
 
 def _rates(old: tuple[int, list[int]], new: tuple[int, list[int]]) -> Rates:
@@ -207,7 +217,6 @@ class Sampler:
         lag = lag_records(cells[Lane.NEXT_OFFSET], cells[Lane.LOG_END]) if held else None
         track = self._tracks.setdefault(lane, _Track(mono_ns))
         track.note(mono_ns, wall_ms, cells, lag, held)
-        newest, short = track.samples[-1], track.before(SHORT_SECS)
         return Reading(
             pipeline=pipeline.name,
             topic=pipeline.topic,
@@ -218,10 +227,10 @@ class Sampler:
             text=self._board.text(lane) if cells[Lane.TEXT_LEN] else "",
             lag_records=lag,
             lag_secs=lag_secs(lag, wall_ms, cells[Lane.LAST_RECORD_MS], track.claimed_at_ms, track.caught_up_at_ms),
-            now=_rates(track.before(1), newest),
-            short=_rates(short, newest),
-            long=_rates(track.before(LONG_SECS), newest),
-            batch_ms=_batch_ms(short[1], cells),
+            now=track.rates(1),
+            short=track.rates(SHORT_SECS),
+            long=track.rates(LONG_SECS),
+            batch_ms=_batch_ms(track.before(SHORT_SECS)[1], cells),
             stalled_secs=(mono_ns - track.moved_at_ns) / _NS,
         )
 
@@ -236,9 +245,10 @@ class Sampler:
         board, children = self._board, []
         for slot in range(SLOTS):
             pid = board.slot(slot, SlotCell.PID)
-            if not pid and slot not in self._started:
-                continue
             last_pid, starts = self._started.get(slot, (0, 0))
+            # A worker may leave for good, with its partitions; the others are missed when they are gone.
+            if not pid and (slot >= Slot.FIRST_WORKER or not starts):
+                continue
             if pid and pid != last_pid:
                 starts += 1
                 self._started[slot] = (pid, starts)

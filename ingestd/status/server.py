@@ -8,20 +8,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from ingestd.board import Board
 from ingestd.config import Config, Secret
 from ingestd.errors import ConfigError, ExitCode, IngestdError, StartupError
+from ingestd.logs import get_logger
+from ingestd.signals import Stop
 from ingestd.status.access import access_rules, is_loopback
 from ingestd.status.app import Sources, make_app
 from ingestd.status.listen import parse_listen
 from ingestd.status.sampler import Sampler
+
+log = get_logger()
 
 TICK_SECS = 1.0
 _SHUTDOWN_SECS = 1
@@ -48,60 +51,70 @@ def reveal(token: str | None) -> str | None:
     return token.reveal() if isinstance(token, Secret) else token
 
 
-def run_status(config: Config, board: Board, slot: int) -> int:
+def run_status(config: Config, board: Board, slot: int, stop: Stop | None = None) -> int:
     """Serve until SIGTERM or until the parent is gone; the exit code of the process.
 
+    `stop` is the child's order to stop, in case it came before the event loop was there to hear it.
     STARTUP when the address cannot be bound, USAGE when it is not loopback and has no token.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log = structlog.get_logger()
     try:
         host, port = parse_listen(config.status.listen)
         if not is_loopback(host) and not config.status.token:
             raise ConfigError([f"status.listen: {host} is not loopback and needs status.token"])
         listener = bind(host, port)
     except IngestdError as error:
-        log.error("status_failed", reason=str(error))
+        log.error("status page failed", error=str(error))
         return error.exit_code
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, board, slot, listener, log.info))
+        runner.run(_serve(config, board, slot, listener, stop))
     return ExitCode.OK
 
 
-async def _serve(config: Config, board: Board, slot: int, listener: socket.socket, log: Callable[..., object]) -> None:
+async def _serve(config: Config, board: Board, slot: int, listener: socket.socket, order: Stop | None) -> None:
     parent = os.getppid()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    if order is not None and order.requested():
+        stop.set()
     host, port = listener.getsockname()[:2]
-    sampler = Sampler(board, config.pipeline, time.monotonic_ns(), time.time_ns() // 1_000_000)
+    sampler = Sampler(board, config.pipeline, time.monotonic_ns(), _wall_ms())
     sources = Sources(snapshot=lambda: sampler.snapshot, supervisor_lives=lambda: os.getppid() == parent)
     app = make_app(config, access_rules(host, port, reveal(config.status.token)), sources)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            ws="none",
-            interface="asgi3",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=64,
-            timeout_graceful_shutdown=_SHUTDOWN_SECS,
-        )
-    )
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
+    server = _http_server(app)
     await server.startup(sockets=[listener])
     shown = f"[{host}]" if ":" in host else host
-    log("status_listens", url=f"http://{shown}:{port}/")
+    log.info("status page listens", url=f"http://{shown}:{port}/")
     while not stop.is_set() and sources.supervisor_lives():
         board.beat(slot)
-        sampler.sample(time.monotonic_ns(), time.time_ns() // 1_000_000)
+        sampler.sample(time.monotonic_ns(), _wall_ms())
         # uvicorn's own loop would tick ten times a second only to refresh the Date header.
         await server.on_tick(0)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), TICK_SECS)
     await server.shutdown(sockets=[listener])
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _http_server(app: Starlette) -> uvicorn.Server:
+    """Ready for `startup`; without its own signal handlers, loop and access log."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=_SHUTDOWN_SECS,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    return server
