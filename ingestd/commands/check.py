@@ -1,0 +1,59 @@
+"""`ingestd check`: the file, then the servers, one line each. Composes; what is checked stands in `preflight`."""
+
+import argparse
+from collections.abc import Iterator
+
+import orjson
+
+from ingestd.config_file import load
+from ingestd.errors import ConfigError, ExitCode
+from ingestd.preflight import examine
+from ingestd.preflight_findings import Finding, State
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check the configuration, then broker, topics, database and tables",
+        description=(
+            "Check the configuration file, then connect and say in one line each what a start would meet, and what to "
+            "do about it. Changes nothing. Exit code: 0 all is well, 2 the file is wrong, 3 a server cannot be reached "
+            "or does not fit."
+        ),
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the TOML file")
+    parser.add_argument("--offline", action="store_true", help="check the file only; connect to nothing")
+    parser.add_argument("--json", action="store_true", help="one JSON array instead of lines")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the findings; the exit code says the worst of them."""
+    found: list[Finding] = []
+    for finding in _findings(args.config, args.offline):
+        found.append(finding)
+        if not args.json:
+            print(finding.line(), flush=True)
+    if args.json:
+        rows = [
+            {"state": entry.state.value, "subject": entry.subject, "message": entry.message, "mend": entry.mend}
+            for entry in found
+        ]
+        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+    failed = [entry for entry in found if entry.state is State.FAIL]
+    if not failed:
+        return ExitCode.OK
+    return ExitCode.USAGE if any(entry.configuration for entry in failed) else ExitCode.STARTUP
+
+
+def _findings(path: str, offline: bool) -> Iterator[Finding]:
+    try:
+        config = load(path)
+    except ConfigError as error:
+        yield from (Finding(State.FAIL, "configuration", problem, configuration=True) for problem in error.problems)
+        return
+    pipelines = ", ".join(pipeline.name for pipeline in config.pipeline)
+    yield Finding(State.OK, "configuration", f"{path}: pipelines {pipelines}")
+    if not offline:
+        yield from examine(config)
