@@ -1,6 +1,8 @@
 """Is the daemon alive, is it making progress: the reasons behind /healthz and /readyz. Pure; knows nothing of HTTP."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from ingestd.board import LaneState
 from ingestd.status.sampler import Child, Reading, Snapshot
@@ -14,10 +16,10 @@ OVERDUE_SECS = 30.0
 class Reason(Struct, frozen=True):
     """Why a probe fails, in words and in fields."""
 
-    code: str
-    message: str
-    pipeline: str | None = None
-    partition: int | None = None
+    code: Annotated[str, Meta(description="What is wrong, for programs.")]
+    message: Annotated[str, Meta(description="What is wrong, for people.")]
+    pipeline: Annotated[str | None, Meta(description="Pipeline it is about.")] = None
+    partition: Annotated[int | None, Meta(description="Partition it is about.")] = None
 
 
 def liveness(snapshot: Snapshot, supervisor_lives: bool, stuck_after_secs: float) -> list[Reason]:

@@ -1,0 +1,140 @@
+"""The JSON of /api/partitions as text: a table for a terminal, plain lines for a pipe. Knows no HTTP."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Json = dict[str, Any]
+
+_STYLES = {"running": "green", "claiming": "yellow", "retrying": "yellow", "halted": "bold red"}
+_STAGES = ("decode", "encode", "write", "commit")
+_HEADINGS = (
+    "part",
+    "state",
+    "next offset",
+    "log end",
+    "lag",
+    "behind",
+    "rows/s",
+    "batch ms",
+    "backpressure",
+    "retries",
+    "dead",
+)
+_LEGEND = "batch ms: decode+encode+write+commit; dead: dead letters; rates over 5 s"
+
+
+def clean(text: str) -> str:
+    """`text` on one line, without control characters: a terminal must not obey what a record or server says."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def duration(secs: float | None) -> str:
+    """Like "0 s", "40 ms", "12.0 s", "5 min", "3.0 h"."""
+    if secs is None:
+        return "-"
+    if 0 < secs < 1:
+        return f"{secs * 1000:.0f} ms"
+    if secs < 100:
+        return f"{secs:.1f} s" if secs else "0 s"
+    return f"{secs / 60:.0f} min" if secs < 6000 else f"{secs / 3600:.1f} h"
+
+
+def _millis(millis: float) -> str:
+    return f"{millis:.0f}" if millis >= 10 or millis == 0 else f"{millis:.1f}"
+
+
+def _cells(partition: Json) -> tuple[str, ...]:
+    stages = "+".join(_millis(partition["batch_ms"][stage]) for stage in _STAGES)
+    return (
+        str(partition["partition"]),
+        clean(partition["state"]),
+        count(partition["next_offset"]),
+        count(partition["log_end"]),
+        count(partition["lag_records"]),
+        duration(partition["lag_secs"]),
+        count(partition["rows_per_sec"]),
+        stages,
+        f"{partition['backpressure']:.0%}",
+        count(partition["retries"]),
+        count(partition["dead_letters"]),
+    )
+
+
+def _sums(total: Json) -> str:
+    lag = "caught up" if total["lag_records"] == 0 else f"lag {count(total['lag_records'])} records"
+    if total["lag_records"]:
+        lag += f", {duration(total['lag_secs'])}"
+    return (
+        f"{count(total['rows_per_sec'])} rows/s, {lag}, backpressure {total['backpressure']:.0%}, "
+        f"{count(total['rows'])} rows, {count(total['duplicates'])} duplicates, "
+        f"{count(total['dead_letters'])} dead letters"
+    )
+
+
+def _head(status: Json) -> str:
+    moment = datetime.fromtimestamp(status["at_ms"] / 1000).strftime("%H:%M:%S")
+    state = "ready" if status["ready"] else "not ready"
+    return f"ingestd {clean(status['version'])}  {moment}  {state}  {_sums(status['total'])}"
+
+
+def _title(pipeline: Json) -> str:
+    return clean(f"{pipeline['name']}: topic {pipeline['topic']} into {pipeline['table']}")
+
+
+def _reasons(status: Json) -> list[str]:
+    return [clean(reason["message"]) for reason in status["reasons"]]
+
+
+def _errors(partitions: Sequence[Json], told: Sequence[str]) -> list[str]:
+    """Texts of partitions that no reason has told already."""
+    lines = []
+    for partition in partitions:
+        text = clean(partition["error"] or "")
+        if text and not any(text in reason for reason in told):
+            lines.append(f"partition {partition['partition']}: {text}")
+    return lines
+
+
+def rich_view(status: Json) -> RenderableType:
+    """For a terminal: one table a pipeline."""
+    reasons = _reasons(status)
+    parts: list[RenderableType] = [Text(_head(status), style="bold green" if status["ready"] else "bold red")]
+    parts += [Text(reason, style="red") for reason in reasons]
+    for pipeline in status["pipelines"]:
+        table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+        for index, heading in enumerate(_HEADINGS):
+            table.add_column(heading, justify="left" if index == 1 else "right", no_wrap=index not in (2, 8))
+        for partition in pipeline["partitions"]:
+            cells = [Text(cell) for cell in _cells(partition)]
+            cells[1].stylize(_STYLES.get(partition["state"], "dim"))
+            table.add_row(*cells)
+        parts += [Text(""), Text(_title(pipeline), style="bold")]
+        parts.append(table if pipeline["partitions"] else Text("no partition here"))
+        parts += [Text(line, style="yellow") for line in _errors(pipeline["partitions"], reasons)]
+    return Group(*parts, Text(_LEGEND, style="dim"))
+
+
+def plain_lines(status: Json) -> list[str]:
+    """For a pipe: no colour, no frame, aligned columns."""
+    reasons = _reasons(status)
+    lines = [_head(status), *reasons]
+    for pipeline in status["pipelines"]:
+        lines += ["", _title(pipeline)]
+        rows = [_HEADINGS, *(_cells(partition) for partition in pipeline["partitions"])]
+        if len(rows) == 1:
+            lines.append("no partition here")
+            continue
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        lines += _errors(pipeline["partitions"], reasons)
+    return [*lines, "", _LEGEND]
