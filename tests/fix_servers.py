@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from psycopg import sql
 
 from ingestd.embedded.kafka import KafkaServer
@@ -99,7 +99,7 @@ def produce(kafka: KafkaServer) -> Iterator[Produce]:
         headers: Sequence[tuple[str, bytes]] | None = None,
     ) -> None:
         refused: list[object] = []
-        where = {} if partition is None else {"partition": partition}
+        where = -1 if partition is None else partition
 
         def delivered(error: object, _message: object) -> None:
             if error is not None:
@@ -110,7 +110,7 @@ def produce(kafka: KafkaServer) -> Iterator[Produce]:
             while True:
                 try:
                     producer.produce(
-                        topic, value, chosen_key, on_delivery=delivered, headers=list(headers or ()), **where
+                        topic, value, chosen_key, where, on_delivery=delivered, headers=list(headers or ())
                     )
                     break
                 except BufferError:

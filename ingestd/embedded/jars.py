@@ -10,8 +10,9 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,12 +115,14 @@ class _Tally:
         self._bytes = 0
         self._files = 0
         self._total_bytes = sum(jar.size_bytes for jar in KAFKA_JARS)
+        self._told_at = 0.0
 
     def add(self, received_bytes: int, files: int = 0) -> None:
         with self._lock:
             self._bytes += received_bytes
             self._files += files
-            if self._progress:
+            if self._progress and (files or time.monotonic() - self._told_at > 0.1):
+                self._told_at = time.monotonic()
                 name = f"downloading Apache Kafka {KAFKA_VERSION}"
                 self._progress(Download(name, self._bytes, self._total_bytes, self._files, len(KAFKA_JARS)))
 
@@ -143,15 +146,14 @@ def _fetch_all(scratch: Path, progress: Callable[[Download], None] | None) -> No
         timeout=20,
     )
     (scratch / "jars").mkdir()
-    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-        fetched = [pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in KAFKA_JARS]
-        try:
-            for future in fetched:
-                future.result()
-                tally.add(0, files=1)
-        except StartupError:
-            pool.shutdown(cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
+    try:
+        for future in as_completed([pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in KAFKA_JARS]):
+            future.result()
+            tally.add(0, files=1)
+    finally:
+        # Not waiting: whoever gives up or is told to stop must not sit out six slow downloads.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _fetch(context: Any, jar: Jar, into: Path, url: str) -> None:

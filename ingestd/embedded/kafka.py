@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ingestd.embedded.child import end_child, free_ports, log_tail, port_is_free, spawn
+from ingestd.embedded.child import end_child, free_ports, launch_command, log_tail, port_is_free, spawn
 from ingestd.embedded.jars import Download, kafka_jars, package_directory
 from ingestd.errors import StartupError
 
@@ -171,7 +171,7 @@ class KafkaServer:
         environment = {
             name: text for name, text in os.environ.items() if not name.startswith(("JAVA_", "JDK_", "KAFKA_"))
         }
-        command = [java, *options, "-cp", f"{jars}/*", "kafka.Kafka", configuration]
+        command: list[str | Path] = [java, *options, "-cp", f"{jars}/*", "kafka.Kafka", configuration]
         self.log_path.unlink(missing_ok=True)
         self._child = spawn(command, self.log_path, signal.SIGKILL, environment=environment)
 
@@ -215,7 +215,8 @@ def _make_checkpoint(java: Path, jars: Path, checkpoint: Path) -> None:
             "format",
         ]
         command += ["-t", _kafka_uuid(), "-c", scratch / "server.properties"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        started = launch_command(command, signal.SIGKILL)
+        done = subprocess.run(started, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise StartupError(f"cannot format the embedded Kafka's storage: {''.join(reason)}")
