@@ -1,0 +1,132 @@
+"""`ingestd offsets show|reset`: where the ledger stands, and the decision to move a cursor. Writes no rows."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingestd.config_file import load
+from ingestd.errors import ConfigError, ExitCode, StartupError
+
+if TYPE_CHECKING:
+    from ingestd.config import Config, Pipeline
+    from ingestd.source import KafkaSource
+    from ingestd.stores.cursors import CursorRow, Move
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `offsets` with its two verbs."""
+    parser = subparsers.add_parser("offsets", help="show the ledger's cursors, or move them (shows the plan first)")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="show|reset")
+    show = verbs.add_parser("show", help="cursor, log start and log end of every partition")
+    reset = verbs.add_parser("reset", help="move cursors; refused while a worker holds the partition")
+    for verb in (show, reset):
+        verb.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
+        verb.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
+    reset.add_argument("--partition", type=int, action="append", metavar="N", help="only this one; may be repeated")
+    reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, an offset, or an ISO-8601 time")
+    reset.add_argument("--yes", action="store_true", help="move without asking")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the verb. Raises: StartupError when a server cannot be reached or a worker holds the partition."""
+    from ingestd.source import KafkaSource
+
+    config = load(args.config)
+    pipeline = _pipeline(config, args.pipeline)
+    if "embedded" in (config.kafka.bootstrap_servers, str.__str__(config.store.url)):
+        raise StartupError("offsets needs servers that run: set KAFKA_BOOTSTRAP_SERVERS and the store's address")
+    source = KafkaSource(config.kafka, pipeline, 1 << 20)
+    try:
+        return _show(config, pipeline, source) if args.verb == "show" else _reset(config, pipeline, source, args)
+    finally:
+        source.close()
+
+
+def _pipeline(config: "Config", name: str | None) -> "Pipeline":
+    chosen = [p for p in config.pipeline if name in (None, p.name)]
+    if len(chosen) != 1:
+        names = ", ".join(p.name for p in config.pipeline)
+        raise ConfigError([f"--pipeline: choose one of {names}"])
+    return chosen[0]
+
+
+def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
+    from ingestd.stores.cursors import read_cursor_rows
+    from ingestd.stores.postgres import LedgerKey, connect
+
+    with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
+        return read_cursor_rows(connection, LedgerKey(pipeline.name, pipeline.topic))
+
+
+def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
+    rows = {row.partition: row for row in _rows(config, pipeline)}
+    print(f"{'partition':>9} {'cursor':>14} {'log start':>14} {'log end':>14} {'lag':>12}  held  updated")
+    for partition in sorted({*rows, *source.topic_state()[1]}):
+        low, high = source.watermarks(partition)
+        row = rows.get(partition)
+        at, lag = (f"{row.next_offset}", f"{max(0, high - row.next_offset)}") if row else ("-", "-")
+        held = "yes" if row and row.held else "no"
+        print(f"{partition:>9} {at:>14} {low:>14} {high:>14} {lag:>12}  {held:<4}  {row.updated_at if row else '-'}")
+    return ExitCode.OK
+
+
+def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: argparse.Namespace) -> int:
+    from ingestd.stores.cursors import move_cursors
+    from ingestd.stores.postgres import LedgerKey, connect
+
+    rows = {row.partition: row for row in _rows(config, pipeline)}
+    wanted = sorted(args.partition or rows)
+    if missing := [p for p in wanted if p not in rows]:
+        raise StartupError(
+            f"pipeline {pipeline.name}: the ledger has no cursor for partition {missing[0]}; run it once first"
+        )
+    moves = _plan(source, wanted, args.to)
+    for move in moves:
+        before = rows[move.partition].next_offset
+        then = _consequence(pipeline, before, move)
+        print(f"{pipeline.topic}-{move.partition}: {before} -> {move.next_offset} ({then})")
+    if not args.yes and not _confirmed():
+        print("nothing was changed; add --yes to move without being asked")
+        return ExitCode.OK
+    with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
+        move_cursors(connection, LedgerKey(pipeline.name, pipeline.topic), moves)
+    print("moved; a running daemon takes a halted partition up again after a reload (HUP) or restart")
+    return ExitCode.OK
+
+
+def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]":
+    from ingestd.stores.cursors import Move
+
+    topic_id, _ = source.topic_state()
+    if to.isdigit():
+        found = {}
+        for partition in partitions:
+            low, high = source.watermarks(partition)
+            if not low <= int(to) <= high:
+                raise StartupError(f"partition {partition}: offset {to} is outside the log, which has {low} to {high}")
+            found[partition] = int(to)
+    else:
+        try:
+            found = source.start_offsets(partitions, to)
+        except ValueError as error:
+            raise ConfigError([f"--to {to}: not earliest, latest, an offset or an ISO-8601 time"]) from error
+    return [Move(partition, found[partition], topic_id) for partition in partitions]
+
+
+def _consequence(pipeline: "Pipeline", before: int, move: "Move") -> str:
+    if move.next_offset > before:
+        return f"skips {move.next_offset - before} offsets for ever"
+    if move.next_offset == before:
+        return "stays"
+    again = f"reads {before - move.next_offset} offsets again"
+    if pipeline.table.mode == "append":
+        return f"{again}: mode append writes their rows a second time"
+    return f"{again}: rows whose key is there change nothing"
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input("move these cursors? [y/N] ").strip().lower() in ("y", "yes")
