@@ -17,14 +17,14 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup
 
 setup: $(STAMP) ## Make .venv and install exactly what requirements.lock says
 
-demo: $(STAMP) ## Start Kafka and PostgreSQL, run sales and transactions, show rates and lag (Ctrl-C ends it)
-	@exec $(BIN)/ingestd demo
+demo: $(STAMP) ## Start Kafka and PostgreSQL, run the sales example, show rates and lag (Ctrl-C ends it)
+	@exec $(BIN)/ingestd demo $(ARGS)
 
 dev: $(STAMP) ## Start Kafka and PostgreSQL for your own experiments (Ctrl-C ends it)
-	@exec $(BIN)/ingestd dev
+	@exec $(BIN)/ingestd dev $(ARGS)
 
 test: $(STAMP) ## Run all tests against a real Kafka and a real PostgreSQL
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check $(SOURCES)
