@@ -1,0 +1,364 @@
+"""The host's member of the Kafka consumer group: learns what is assigned here, reads nothing. Knows no database.
+
+All its partitions are paused. It tells the supervisor (messages: see `group_view`), mirrors the board's cursors to
+the group, and writes the log ends to the board.
+"""
+
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Position
+
+from ingestd.board import Board, Lane, Slot
+from ingestd.channel import Channel, Message
+from ingestd.config import Config
+from ingestd.errors import ConfigError, ExitCode
+from ingestd.logs import get_logger
+from ingestd.membership_broker import BrokerQuestions, find_partitions
+from ingestd.membership_offsets import lanes_of, next_offsets
+from ingestd.planning import TopicPartition
+from ingestd.signals import Stop
+from ingestd.source import client_settings
+
+log = get_logger()
+
+POLL_SECS = 0.1
+TICK_SECS = 1.0
+METADATA_SECS = 2.0
+MISSING_TOPIC_SECS = 5.0
+DRAIN_MARGIN_SECS = 3.0
+"""The supervisor kills a worker at drain_timeout; it needs a moment more to see it gone and to answer."""
+LEAVE_SECS = 3.0
+FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
+
+# These guard what the group is used for; a user's property of the same name loses.
+_OWN_SETTINGS: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "allow.auto.create.topics": False,
+    "enable.partition.eof": False,
+}
+
+
+def instance_id(config: Config) -> str:
+    """The static member's name: the configured one, or host name and group."""
+    return config.kafka.group_instance_id or f"{socket.gethostname()}-{config.kafka.group_id}"
+
+
+def consumer_settings(config: Config) -> dict[str, Any]:
+    """librdkafka settings of the membership's consumer.
+
+    A short heartbeat, because members learn of a rebalance by it: a clean stop moved partitions in 1.0 s with 1 s,
+    and in up to 3 s with the default.
+    """
+    settings: dict[str, Any] = {"topic.metadata.refresh.interval.ms": 5_000, "log_level": 2}
+    if config.kafka.group_protocol == "classic":
+        settings |= {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 1_000}
+    settings |= client_settings(config.kafka) | _OWN_SETTINGS | {"group.id": config.kafka.group_id}
+    if config.kafka.group_protocol == "consumer":
+        # No instance id: a killed static member of this protocol is refused until its session has timed out.
+        return settings | {"group.protocol": "consumer"}
+    strategy = {"partition.assignment.strategy": "cooperative-sticky"}
+    return settings | strategy | {"group.instance.id": instance_id(config)}
+
+
+class Membership:
+    """One life as a member; `run` returns when it is told to stop."""
+
+    def __init__(self, config: Config, board: Board, channel: Channel, stop: Stop) -> None:
+        self._config = config
+        self._board = board
+        self._channel = channel
+        self._stop = stop
+        self._topics = [pipeline.topic for pipeline in config.pipeline]
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._seq = 0
+        self._drained_seq = 0
+        self._confirm_id: int | None = None
+        self._stay = False
+        self._leaving = False
+        self._trouble = ""
+        self._missing: frozenset[str] = frozenset()
+        self._metadata_at = 0.0
+        self._known = False
+        self._tick_at = 0.0
+        self._mirrored: dict[TopicPartition, int] = {}
+        self._wants_targets = False
+        self._all_partitions: frozenset[TopicPartition] | None = None
+        self._targets_sent = False
+        try:
+            self._consumer = Consumer(
+                consumer_settings(config) | {"error_cb": self._note_error, "on_commit": self._on_commit}
+            )
+            settings = {**client_settings(config.kafka), "log_level": 2}
+            self._questions = BrokerQuestions(settings, config.kafka.group_id)
+        except (KafkaException, TypeError, ValueError) as error:
+            raise ConfigError([f"kafka.properties: {error}"]) from error
+
+    def run(self) -> int:
+        """Until SIGTERM, or until the supervisor is gone."""
+        self._consumer.subscribe(
+            sorted(set(self._topics)), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        code = ExitCode.OK
+        while not self._stop.requested() and not self._channel.closed and code == ExitCode.OK:
+            self._board.beat(Slot.MEMBERSHIP)
+            code = self._poll()
+            self._take_orders()
+            self._answer_confirmation()
+            self._note_log_ends()
+            if time.monotonic() >= self._tick_at:
+                self._tick_at = time.monotonic() + TICK_SECS
+                self._tick()
+        self._leave()
+        return code
+
+    # --- the loop's verbs
+
+    def _poll(self) -> ExitCode:
+        """Serve the client: callbacks run in here."""
+        record = self._consumer.poll(POLL_SECS)
+        error = record.error() if record is not None else None
+        if error is None or error.code() == KafkaError._AUTO_OFFSET_RESET:
+            return ExitCode.OK
+        cause = self._consumer_fatal_code(error)
+        if cause in FENCED:
+            name = instance_id(self._config)
+            log.error(
+                "another daemon took this member's place",
+                group_instance_id=name,
+                next="two daemons on one host: give each its own kafka.group_instance_id; else start this one again",
+            )
+            return ExitCode.HALTED
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            log.error("group membership failed", error=error.str())
+            return ExitCode.CRASH
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._known = self._known and bool(self._missing)
+        else:
+            self._note_error(error)
+        return ExitCode.OK
+
+    def _consumer_fatal_code(self, error: KafkaError) -> int:
+        if error.code() != KafkaError._FATAL:
+            return error.code()
+        return KafkaError.FENCED_INSTANCE_ID if "fenced" in error.str().lower() else error.code()
+
+    def _take_orders(self) -> None:
+        for order in self._channel.take():
+            if order["op"] == "drained":
+                self._drained_seq = order["seq"]
+            elif order["op"] == "confirm":
+                self._confirm_id = order["id"]
+                self._questions.ask_group()
+            elif order["op"] == "targets":
+                self._wants_targets = True
+            elif order["op"] == "stay":
+                self._stay = True
+
+    def _answer_confirmation(self) -> None:
+        """Confirmed only when the coordinator's answer and ours are the same: a zombie's are not."""
+        if self._confirm_id is None:
+            return
+        answer = self._questions.group_assignment(self._consumer.memberid() or "")
+        if answer is None:
+            return
+        question, self._confirm_id = self._confirm_id, None
+        assigned, why = answer
+        if assigned == self._assigned:
+            self._channel.send({"event": "confirmed", "id": question, "partitions": sorted(self._assigned)})
+        else:
+            why = why or "the group is about to move partitions"
+            self._channel.send({"event": "unconfirmed", "id": question, "why": why})
+
+    def _tick(self) -> None:
+        """Once a second: topics, offsets, log ends."""
+        unsure = not self._known or bool(self._missing) or (bool(self._trouble) and not self._assigned)
+        if unsure or (self._wants_targets and self._all_partitions is None):
+            self._look_for_topics()
+        self._mirror()
+        partitions = self._assigned
+        if self._wants_targets and self._all_partitions is not None:
+            if not self._targets_sent:
+                partitions |= self._all_partitions
+            self._send_committed()
+        self._questions.ask_log_ends(partitions)
+
+    def _note_log_ends(self) -> None:
+        ends = self._questions.log_ends()
+        if ends is None:
+            return
+        if ends and not self._missing:
+            self._note_trouble("")
+        for lane, partition in lanes_of(self._board, self._topics, self._assigned):
+            if partition in ends:
+                self._board.set(lane, Lane.LOG_END, ends[partition])
+                self._board.set(lane, Lane.LOG_END_AT_NS, time.time_ns())
+        wanted = self._all_partitions
+        if self._wants_targets and not self._targets_sent and wanted is not None and wanted <= ends.keys():
+            self._targets_sent = True
+            self._channel.send({"event": "log_ends", "partitions": _triples((one, ends[one]) for one in wanted)})
+
+    def _mirror(self) -> None:
+        """Commit the cursors that moved. Only a mirror: what is lost here comes with the next change."""
+        offsets = next_offsets(self._board, self._topics, self._assigned)
+        moved = {one: offset for one, offset in offsets.items() if self._mirrored.get(one) != offset}
+        if moved:
+            self._mirrored |= moved
+            self._commit([Position(topic, partition, offset) for (topic, partition), offset in moved.items()])
+
+    def _commit(self, positions: list[Position]) -> None:
+        try:
+            self._consumer.commit(offsets=positions)
+        except KafkaException as error:
+            self._on_commit(error.args[0], positions)
+
+    def _on_commit(self, error: KafkaError | None, positions: list[Position]) -> None:
+        """Forget what was not taken: the next tick commits it again."""
+        for one in positions:
+            if error is not None or one.error is not None:
+                self._mirrored.pop((one.topic, one.partition), None)
+        if error is not None:
+            log.debug("offsets not mirrored to the group", reason=error.str())
+
+    def _send_committed(self) -> None:
+        """How far other hosts are."""
+        elsewhere = sorted((self._all_partitions or frozenset()) - self._assigned)
+        if not elsewhere:
+            return
+        try:
+            found = self._consumer.committed([Position(t, p) for t, p in elsewhere], timeout=5)
+        except KafkaException as error:
+            self._note_error(error.args[0])
+            return
+        offsets = [[one.topic, one.partition, one.offset] for one in found if one.offset >= 0]
+        self._channel.send({"event": "committed", "partitions": offsets})
+
+    def _look_for_topics(self) -> None:
+        """Say once which topics are missing; "up" as soon as a broker answers."""
+        now = time.monotonic()
+        if now < self._metadata_at:
+            return
+        self._metadata_at = now + MISSING_TOPIC_SECS
+        try:
+            found = find_partitions(self._consumer, self._topics, METADATA_SECS)
+        except KafkaException as error:
+            self._metadata_at = now + TICK_SECS
+            self._note_error(error.args[0])
+            return
+        self._known = True
+        self._channel.send({"event": "up"})
+        missing = frozenset(self._topics) - found.keys()
+        servers = self._config.kafka.bootstrap_servers
+        for topic in sorted(missing - self._missing):
+            hint = f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 4"
+            log.error(f"topic {topic} not found at {servers}; create it: {hint}")
+        for topic in sorted(self._missing - missing):
+            log.info("topic found", topic=topic, partitions=len(found[topic]))
+        self._missing = missing
+        self._note_trouble("topics not found: " + ", ".join(sorted(missing)) if missing else "")
+        if not missing:
+            self._all_partitions = frozenset((topic, p) for topic, numbers in found.items() for p in numbers)
+
+    # --- callbacks of the client; they run inside poll
+
+    def _on_assign(self, consumer: Consumer, partitions: list[Position]) -> None:
+        # From the end, not from the group's offsets: nothing is read here, and a missing offset is no error here.
+        positions = [Position(one.topic, one.partition, OFFSET_END) for one in partitions]
+        consumer.incremental_assign(positions)
+        consumer.pause(positions)
+        self._set_assigned(self._assigned | _set(partitions))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[Position]) -> None:
+        if not self._leaving and partitions:
+            self._await_drained(_set(partitions))
+        self._mirror()
+        consumer.incremental_unassign(partitions)
+        self._set_assigned(self._assigned - _set(partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[Position]) -> None:
+        lost = _set(partitions)
+        self._channel.send({"event": "lost", "partitions": sorted(lost)})
+        consumer.incremental_unassign(partitions)
+        self._set_assigned(self._assigned - lost)
+
+    def _note_error(self, error: KafkaError) -> None:
+        """State of the connection; said once per change."""
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+            self._note_trouble(f"no broker answers at {self._config.kafka.bootstrap_servers}")
+        else:
+            self._note_trouble(error.str())
+
+    # --- what is told
+
+    def _set_assigned(self, assigned: frozenset[TopicPartition]) -> None:
+        self._assigned = assigned
+        self._mirrored = {one: offset for one, offset in self._mirrored.items() if one in assigned}
+        self._seq += 1
+        self._tick_at = 0.0
+        self._channel.send({"event": "assigned", "seq": self._seq, "partitions": sorted(assigned)})
+
+    def _await_drained(self, partitions: frozenset[TopicPartition]) -> None:
+        """Give the workers time to commit their batch; the group waits for this, so it is bounded."""
+        self._seq += 1
+        self._channel.send({"event": "revoking", "seq": self._seq, "partitions": sorted(partitions)})
+        deadline = time.monotonic() + self._config.workers.drain_timeout + DRAIN_MARGIN_SECS
+        while self._drained_seq < self._seq and not self._channel.closed:
+            if time.monotonic() > deadline:
+                log.warning("workers did not drain in time", partitions=sorted(partitions))
+                return
+            self._board.beat(Slot.MEMBERSHIP)
+            time.sleep(0.01)
+            self._take_orders()
+
+    def _note_trouble(self, text: str) -> None:
+        if text == self._trouble:
+            return
+        self._trouble = text
+        if text:
+            log.warning("kafka trouble", reason=text)
+        else:
+            log.info("kafka trouble is over")
+        message: Message = {"event": "trouble", "text": text}
+        self._channel.send(message)
+
+    def _leave(self) -> None:
+        """The last mirror, then out of the group; `stay` keeps a static member's place for its next start.
+
+        librdkafka does not send a static member's leave on close, so that a restart is no rebalance; unsubscribing
+        sends it. With it another host had the partitions after 1.0 s, without it after the session timeout.
+        """
+        self._take_orders()
+        self._mirror()
+        self._leaving = True
+        if not self._stay and not self._channel.closed:
+            self._consumer.unsubscribe()
+            deadline = time.monotonic() + LEAVE_SECS
+            while self._assigned and time.monotonic() < deadline:
+                self._consumer.poll(0.02)
+            # The leave follows the last revoke; a few more turns let it go out before the connection closes.
+            settled = time.monotonic() + 0.2
+            while time.monotonic() < settled:
+                self._consumer.poll(0.02)
+        self._consumer.close()
+
+
+def run_membership(config: Config, board: Board, channel: Channel, stop: Stop) -> int:
+    """The body of the membership process; returns its exit code.
+
+    HALTED when another daemon uses the same instance id: only a person can tell which one is right.
+    """
+    return Membership(config, board, channel, stop).run()
+
+
+def _set(partitions: Iterable[Position]) -> frozenset[TopicPartition]:
+    return frozenset((one.topic, one.partition) for one in partitions)
+
+
+def _triples(offsets: Iterable[tuple[TopicPartition, int]]) -> list[list[Any]]:
+    return [[topic, partition, offset] for (topic, partition), offset in sorted(offsets)]
