@@ -35,7 +35,8 @@ def numerics(column: ColumnType) -> Builder:
         if not values:
             return Built(pa.array([], exact), {})
         texts, faults = raw_texts(values)
-        array = nulls_of(texts)
+        # A JSON text has quotes at both ends or at none; "null" in quotes stays a text, which no cast takes.
+        array = pc.ascii_trim(nulls_of(texts), '"')
         if not faults and _cast_is_exact(array, longest):
             try:
                 return Built(array.cast(exact), {})
@@ -63,12 +64,12 @@ def numerics(column: ColumnType) -> Builder:
 
 
 def _cast_is_exact(array: pa.StringArray, longest: int) -> bool:
-    """Whether Arrow's cast cannot overflow unseen: no exponent, no string in quotes, digits + scale <= 38."""
+    """Whether Arrow's cast cannot overflow unseen: no exponent, and digits + scale <= 38."""
     written = array.buffers()[2]
     if written is None:
         return True
     characters = written.to_pybytes()
-    if b"e" in characters or b"E" in characters or b'"' in characters:
+    if b"e" in characters or b"E" in characters:
         return False
     length = pc.max(pc.binary_length(array)).as_py()
     return length is None or length <= longest

@@ -110,7 +110,10 @@ def _element_type(kind: ColumnType, numbers_too: bool) -> Any:
 def _field(column: Column) -> tuple[Any, ...]:
     if column.required and column.default is None:
         return (field_type(column),)
-    return (field_type(column), default_of(column))
+    default = default_of(column)
+    if isinstance(default, list):
+        return (field_type(column), msgspec.field(default_factory=default.copy))
+    return (field_type(column), default)
 
 
 def _tree(columns: Sequence[Column]) -> _Place:
