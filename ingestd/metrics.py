@@ -65,7 +65,7 @@ METRICS: tuple[Metric, ...] = (
         kind="counter",
         help=(
             "Batches by the way their rows went in: direct (COPY into the table), staged (COPY and INSERT), "
-            "screened (row by row in the server), looped (smaller tiles)."
+            "screened (the same without what CHECK constraints refuse), looped (block by block in the server)."
         ),
         by="way",
         cells={
