@@ -12,6 +12,8 @@ from ingestd.schema_types import ColumnType, parse_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PIECE_ROWS = 4_000
+
 __all__ = ["ColumnType", "DeclaredColumn", "Schema", "SchemaColumn", "parse_type"]
 
 
@@ -57,8 +59,11 @@ class Schema(Struct, frozen=True):
 
         return pa.schema([(column.name, column.type.arrow_type()) for column in self.columns])
 
-    def encoder(self) -> Callable[[pa.RecordBatch], bytes]:
-        """A function from a batch to a whole binary COPY (header, rows, trailer) in `stage_type`s; make it once."""
+    def encoder(self) -> Callable[[pa.RecordBatch], list[bytes]]:
+        """A function from a batch to the pieces of a binary COPY (header, rows, trailer) in `stage_type`s.
+
+        Make it once. Pieces, not one block: joining 20,000 rows costs more than encoding them (0.16, 0.09 us a row).
+        """
         import pgpq
         from pgpq import encoders
         from pgpq import schema as pg
@@ -70,8 +75,9 @@ class Schema(Struct, frozen=True):
                 builder = encoders.StringEncoderBuilder.new_with_output(arrow.field(column.name), pg.Jsonb())
                 chosen[column.name] = builder
 
-        def encode(batch: pa.RecordBatch) -> bytes:
+        def encode(batch: pa.RecordBatch) -> list[bytes]:
             encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(arrow, chosen)
-            return b"".join((encoder.write_header(), encoder.write_batch(batch), encoder.finish()))
+            slices = (batch.slice(start, _PIECE_ROWS) for start in range(0, batch.num_rows, _PIECE_ROWS))
+            return [encoder.write_header(), *map(encoder.write_batch, slices), encoder.finish()]
 
         return encode

@@ -9,15 +9,16 @@ from msgspec import Struct
 
 from ingestd.batch import Record, Rows, Tile
 
-Encoder = Callable[[pa.RecordBatch], bytes]
+Encoder = Callable[[pa.RecordBatch], list[bytes]]
 
 
 class Encoded(Struct):
-    """Rows ready for COPY. Row n of `copy_bytes` came from `records[order[n]]` (`order` None: as they came)."""
+    """Rows ready for COPY. Row n of the COPY came from `records[order[n]]` (`order` None: as they came)."""
 
     rows: Rows
     order: pa.UInt64Array | None
-    copy_bytes: bytes
+    pieces: list[bytes]
+    """One binary COPY, in writes of some hundred kilobytes."""
     count: int
     encode_ns: int
 
@@ -59,8 +60,8 @@ def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
         else:
             order = pc.sort_indices(columns, sort_keys=[(name, "ascending") for name in key])
         columns = columns.take(order)
-    copy_bytes = encoder(columns) if columns.num_rows else b""
-    return Encoded(rows, order, copy_bytes, columns.num_rows, time.perf_counter_ns() - began)
+    pieces = encoder(columns) if columns.num_rows else []
+    return Encoded(rows, order, pieces, columns.num_rows, time.perf_counter_ns() - began)
 
 
 def split(rows: Rows) -> tuple[Rows, Rows]:

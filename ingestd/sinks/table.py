@@ -90,7 +90,8 @@ class TableSink:
             return Outcome(0, 0, [], way.name.lower())
         cursor, statements = tx.cursor, self._sql
         with cursor.copy(statements.copy_table if way is Way.DIRECT else statements.copy_staging) as copy:
-            copy.write(batch.copy_bytes)
+            for piece in batch.pieces:
+                copy.write(piece)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:
             inserted = batch.count
