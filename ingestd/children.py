@@ -147,6 +147,20 @@ def _live(
         os._exit(code)
 
 
+def run_forked(body: Callable[[], int]) -> int:
+    """Run `body` in a short-lived child and wait for it: its exit code. For work whose libraries must not stay here."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        code = int(ExitCode.CRASH)
+        try:
+            die_with_parent(parent)
+            code = run_body(body)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def run_body(body: Callable[[], int]) -> int:
     """The exit code of `body`; an error is logged as one line, a defect with its traceback."""
     try:

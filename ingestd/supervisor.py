@@ -16,7 +16,7 @@ from ingestd.catch_up import Progress, catch_up_progress
 from ingestd.channel import Channel, channel_pair
 from ingestd.children import Child, backoff_secs, describe_exit, fork_child
 from ingestd.config import Config
-from ingestd.errors import ConfigError, ExitCode
+from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.fleet import BOOT_ATTEMPTS, STEADY_SECS, Fleet
 from ingestd.group_view import GroupView
 from ingestd.planning import TopicPartition, WorkerPlan
@@ -58,6 +58,8 @@ class Options:
     redaction: Callable[[Config], logs.Redact] = _no_redaction
     until_caught_up: bool = False
     notifier: Notifier = field(default_factory=Notifier)
+    check: Callable[[], None] = lambda: None
+    """Called at every turn. Raises: StartupError when a server that the daemon itself runs has ended."""
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Supervisor:
                 self._options.notifier.send("STOPPING=1")
                 return self._exit_code
             self._start_missing()
+            self._check_servers()
             self._check_caught_up()
             self._report()
 
@@ -236,8 +239,12 @@ class Supervisor:
         sibling.start_at = now + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
         pause = round(sibling.start_at - now, 2)
         log.warning("child ended", child=child.name, how=describe_exit(code), restart_in_secs=pause)
-        if sibling.boot_failures >= BOOT_ATTEMPTS and not self._is_stopping():
+        if self._is_stopping():
+            return
+        if sibling.boot_failures >= BOOT_ATTEMPTS:
             self._stop(ExitCode(code), f"{child.name} failed to start {BOOT_ATTEMPTS} times in a row")
+        elif code == ExitCode.HALTED:
+            self._stop(ExitCode.HALTED, f"{child.name} waits for a decision; the log says which")
 
     def _kill_overdue_and_stuck(self) -> None:
         now = time.monotonic()
@@ -279,6 +286,14 @@ class Supervisor:
         group = self._group
         if group is not None and group.assigned is not None and self._fleet.start_due(now, group.confirmed_at):
             group.ask_confirmation(now)
+
+    def _check_servers(self) -> None:
+        if self._is_stopping():
+            return
+        try:
+            self._options.check()
+        except StartupError as error:
+            self._stop(error.exit_code, str(error))
 
     def _check_caught_up(self) -> None:
         group = self._group

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from ingestd import config as cfg
@@ -166,9 +167,12 @@ class Worker:
             self._log.error("partition halted", partition=partition, reason=str(halt))
 
 
-def run_worker(config: cfg.Config, plan: WorkerPlan, board: Board) -> ExitCode:
+def run_worker(
+    config: cfg.Config, plan: WorkerPlan, board: Board, stop_requested: Callable[[], bool] = lambda: False
+) -> ExitCode:
     """The body of a worker process. TERM finishes the batch in flight and returns ExitCode.OK.
 
+    `stop_requested` tells of a TERM that arrived before this handler was there (while the libraries loaded).
     Returns HALTED when every partition halted, LEASE_LOST when another worker holds one.
     """
     # Rows are reference-counted away; the collector would walk tens of thousands of live records for nothing.
@@ -178,4 +182,6 @@ def run_worker(config: cfg.Config, plan: WorkerPlan, board: Board) -> ExitCode:
     sys.setswitchinterval(0.001)
     worker = Worker(config, plan, board)
     signal.signal(signal.SIGTERM, worker.stop)
+    if stop_requested():
+        worker.stop()
     return worker.run()
