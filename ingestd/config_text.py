@@ -141,6 +141,7 @@ def line_numbers(text: str) -> dict[str, int]:
 
 def line_of(lines: Mapping[str, int], path: str) -> int | None:
     """The line of `path`, or of the nearest thing around it; None when nothing of it is in the file."""
+    path = path.replace('"', "")
     while path:
         if path in lines:
             return lines[path]

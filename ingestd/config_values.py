@@ -84,6 +84,8 @@ def _read(hint: Any, given: Any, path: str, findings: Findings) -> Any:
     kind = _bare(hint)
     if isinstance(given, datetime | date | time):
         given = given.isoformat()
+    if isinstance(given, str) and findings.spoiled(path):
+        return None
     if isinstance(kind, type) and issubclass(kind, Struct):
         return read_struct(kind, given, path, findings)
     if get_origin(kind) is tuple:

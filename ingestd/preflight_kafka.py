@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # exported at run time
+from confluent_kafka.admin import AclOperation, AdminClient, ConsumerGroupDescription  # type: ignore[attr-defined]  # exported at run time
 
 from ingestd.config import Config, Pipeline
 from ingestd.preflight_findings import Finding, State
@@ -26,6 +26,11 @@ _FINAL = {
     KafkaError._SSL,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError.SASL_AUTHENTICATION_FAILED,
+}
+_NO_COORDINATOR_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 
 
@@ -137,7 +142,7 @@ def _topic_error(error: KafkaError, topic: str, subject: str, config: Config) ->
         return Finding(State.FAIL, subject, "topic not found", f"mend pipeline.topic, or create it: {create}")
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return Finding(State.FAIL, subject, "no privilege to read it", _acl("--topic", topic, config))
-    return Finding(State.FAIL, subject, error.str(), "mend that and check again")
+    return Finding(State.FAIL, subject, _said(KafkaException(error)), "mend that and check again")
 
 
 def _acl(kind: str, name: str, config: Config) -> str:
@@ -149,23 +154,35 @@ def _acl(kind: str, name: str, config: Config) -> str:
 def _examine_group(admin: AdminClient, config: Config) -> Finding:
     group = config.kafka.group_id
     subject = f"group {group}"
-    request = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=TIMEOUT_SECS)[
-        group
-    ]
     try:
-        described = request.result(TIMEOUT_SECS * 2)
+        described = _describe_group(admin, group)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             return Finding(State.FAIL, subject, "no privilege to join it", _acl("--group", group, config))
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return _first_start(admin, config, subject, "new")
-        return Finding(State.FAIL, subject, error.args[0].str(), "mend that and check again")
+        return Finding(State.FAIL, subject, _said(error), "mend that and check again")
     operations = described.authorized_operations
     if operations is not None and AclOperation.READ not in operations:
         return Finding(State.FAIL, subject, "no privilege to join it", _acl("--group", group, config))
     members = len(described.members)
-    state = described.state.name.lower()
-    return _first_start(admin, config, subject, f"{state}, {_count(members, 'member')}" if members else "no members")
+    return _first_start(admin, config, subject, _count(members, "member") if members else "no members now")
+
+
+def _describe_group(admin: AdminClient, group: str) -> ConsumerGroupDescription:
+    """The group; a broker that has just started needs a moment to find its coordinator."""
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while True:
+        request = admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=TIMEOUT_SECS
+        )
+        try:
+            described: ConsumerGroupDescription = request[group].result(TIMEOUT_SECS * 2)
+            return described
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _first_start(admin: AdminClient, config: Config, subject: str, state: str) -> Finding:
@@ -180,7 +197,7 @@ def _first_start(admin: AdminClient, config: Config, subject: str, state: str) -
     try:
         offsets: list[TopicPartition] = request.result(TIMEOUT_SECS * 2).topic_partitions or []
     except KafkaException as error:
-        return Finding(State.FAIL, subject, error.args[0].str(), "mend that and check again")
+        return Finding(State.FAIL, subject, _said(error), "mend that and check again")
     without = sorted(taking_over - {place.topic for place in offsets if place.offset >= 0})
     if not without:
         return Finding(State.OK, subject, f"{state}, with offsets to start from")
@@ -190,6 +207,11 @@ def _first_start(admin: AdminClient, config: Config, subject: str, state: str) -
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _said(error: KafkaException) -> str:
+    known: KafkaError = error.args[0]
+    return f"{known.name()}: {known.str()}"
 
 
 def _reason(error: Exception) -> str:

@@ -37,7 +37,7 @@ def login_url(postgres: PostgresServer, database: str, user: str, password: str)
 
 
 @pytest.fixture
-def role(postgres: PostgresServer) -> "object":
+def role(postgres: PostgresServer) -> str:
     name = f"check_{time.monotonic_ns()}"
     execute(postgres.url(), f"CREATE ROLE {name} LOGIN PASSWORD 'right-password'")
     return name
@@ -80,9 +80,7 @@ def test_taking_over_from_a_group_without_offsets_is_a_warning(
 
 def test_broker_that_knows_no_sasl_refuses_the_login(kafka: KafkaServer, tmp_path: Path) -> None:
     login = '"security.protocol" = "SASL_PLAINTEXT", "sasl.mechanism" = "PLAIN", "sasl.username" = "u"'
-    path = write_config(
-        tmp_path, servers=kafka.bootstrap_servers, properties=f'{login}, "sasl.password" = "swordfish"'
-    )
+    path = write_config(tmp_path, servers=kafka.bootstrap_servers, properties=f'{login}, "sasl.password" = "swordfish"')
     answer = run_check(path)
     assert answer.code == 3
     assert failures(answer) in (["broker"], ["broker login"])
@@ -186,7 +184,7 @@ def test_ddl_that_does_not_fit_the_columns_is_found_before_the_first_start(datab
     table = 'name = "events"\nmode = "insert"\nkey = ["id"]\ncreate = true\nddl = "t.sql"'
     answer = run_check(write_config(tmp_path, url=database, table=table))
     assert answer.code == 3
-    assert 'column "amount" of events is integer' in answer.text
+    assert 'column "amount" of events is integer' in answer.of("table events")[0]["message"]
 
 
 def test_missing_schema_is_made_by_the_printed_statement(database: str, tmp_path: Path) -> None:
