@@ -100,11 +100,20 @@ def end_child(child: subprocess.Popen[bytes], first: signal.Signals, timeout_sec
         child.wait()
 
 
-def log_tail(log_path: Path, wanted: str = "") -> str:
-    """The last line of a log that contains `wanted`, or else the last line; "" for an empty log."""
+def last_words(log_path: Path, *marks: str) -> str:
+    """From a log: the last line with the first of the marks that occurs, cut to start there; else the last line."""
     try:
         lines = [line.strip() for line in log_path.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    chosen = [line for line in lines if wanted in line] or lines
-    return chosen[-1][:300] if chosen else ""
+    for mark in marks:
+        marked = [line for line in lines if mark in line]
+        if marked:
+            return marked[-1][marked[-1].index(mark) :][:300]
+    return lines[-1][:300] if lines else ""
+
+
+def java_environment() -> dict[str, str]:
+    """Our environment without JAVA_TOOL_OPTIONS and its like, which would change the runtime behind our back."""
+    foreign = ("JAVA_", "JDK_", "KAFKA_", "CLASSPATH")
+    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ingestd.embedded.child import log_tail
+from ingestd.embedded import kafka, postgres
+from ingestd.embedded.child import last_words
 from ingestd.embedded.directory import HeldDirectory, hold_directory, hold_temporary_directory
 from ingestd.embedded.jars import Download
 from ingestd.embedded.kafka import KafkaServer
@@ -139,9 +140,12 @@ class _Servers:
         """
         while True:
             time.sleep(_WATCH_SECS)
-            for name, server in (("Kafka", self._kafka), ("PostgreSQL", self._postgres)):
+            for name, server, marks in (
+                ("Kafka", self._kafka, kafka.ERROR_MARKS),
+                ("PostgreSQL", self._postgres, postgres.ERROR_MARKS),
+            ):
                 if server and server.pid is None:
-                    last = log_tail(server.log_path, "FATAL" if name == "PostgreSQL" else "ERROR")
+                    last = last_words(server.log_path, *marks)
                     raise StartupError(f"the embedded {name} ended by itself: {last or 'it wrote nothing'}")
 
     def stop(self) -> None:

@@ -22,6 +22,8 @@ from ingestd.errors import StartupError
 
 _DOWNLOADS_AT_ONCE = 6
 _ATTEMPTS = 3
+_SCRATCH_PREFIX = "download-"
+_ABANDONED_SECS = 3600
 
 
 class Download(NamedTuple):
@@ -71,7 +73,10 @@ def kafka_jars(progress: Callable[[Download], None] | None = None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the rename at the end is atomic: a half-filled cache is never seen.
-        with tempfile.TemporaryDirectory(prefix="download-", dir=target.parent) as scratch:
+        _sweep(target.parent)
+        with tempfile.TemporaryDirectory(
+            prefix=_SCRATCH_PREFIX, dir=target.parent, ignore_cleanup_errors=True
+        ) as scratch:
             _fetch_all(Path(scratch), progress)
             _publish(Path(scratch) / "jars", target)
     except OSError as error:
@@ -80,6 +85,13 @@ def kafka_jars(progress: Callable[[Download], None] | None = None) -> Path:
             "free space or set XDG_CACHE_HOME"
         ) from error
     return target
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what a download left that was killed long ago."""
+    for path in cache.glob(_SCRATCH_PREFIX + "*"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_SECS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _complete(target: Path) -> bool:
@@ -151,8 +163,12 @@ def _fetch_all(scratch: Path, progress: Callable[[Download], None] | None) -> No
         for future in as_completed([pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in KAFKA_JARS]):
             future.result()
             tally.add(0, files=1)
+    except StartupError:
+        # One has failed for good; what is under way must not write into a directory that is being removed.
+        pool.shutdown(cancel_futures=True)
+        raise
     finally:
-        # Not waiting: whoever gives up or is told to stop must not sit out six slow downloads.
+        # Not waiting: whoever is told to stop must not sit out six slow downloads.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

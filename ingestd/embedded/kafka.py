@@ -1,7 +1,6 @@
 """A real single-node Kafka broker (KRaft) as a child process on 127.0.0.1. Knows nothing of pipelines."""
 
 import base64
-import os
 import shutil
 import signal
 import socket
@@ -13,12 +12,23 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ingestd.embedded.child import end_child, free_ports, launch_command, log_tail, port_is_free, spawn
+from ingestd.embedded.child import (
+    end_child,
+    free_ports,
+    java_environment,
+    last_words,
+    launch_command,
+    port_is_free,
+    spawn,
+)
 from ingestd.embedded.jars import Download, kafka_jars, package_directory
 from ingestd.errors import StartupError
 
 _READY_SECS = 60
 _PORT_ATTEMPTS = 3
+_COLLISION = "Address already in use"
+ERROR_MARKS = ("Exception: ", "ERROR ")
+"""What the broker writes before the reason of its end, the most telling first."""
 
 # Replication 1 because there is one node; one partition of each internal topic because fifty cost half a second at the
 # first use; short session timeouts are allowed, because tests kill members and wait for the group to notice.
@@ -121,12 +131,13 @@ class KafkaServer:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             if self._wait_ready():
                 return
-            collided = "Address already in use" in log_tail(self.log_path, "Address already in use")
-            if not collided or self._wanted_port is not None or attempt == _PORT_ATTEMPTS:
+            collided = last_words(self.log_path, _COLLISION).startswith(_COLLISION)
+            if not collided or attempt == _PORT_ATTEMPTS:
                 break
-            self._port = None
+            # The controller's port changes in any case; a wanted port that is taken is refused by name.
+            self._port = self._wanted_port
             self.launch()
-        reason = log_tail(self.log_path, "ERROR")
+        reason = last_words(self.log_path, *ERROR_MARKS)
         self.kill()
         raise StartupError(f"the embedded Kafka did not start: {reason or 'no output'}; see {self.log_path}")
 
@@ -167,13 +178,9 @@ class KafkaServer:
             f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
             "--sun-misc-unsafe-memory-access=allow",
         ]
-        # Variables such as JAVA_TOOL_OPTIONS would change the runtime behind our back.
-        environment = {
-            name: text for name, text in os.environ.items() if not name.startswith(("JAVA_", "JDK_", "KAFKA_"))
-        }
         command: list[str | Path] = [java, *options, "-cp", f"{jars}/*", "kafka.Kafka", configuration]
         self.log_path.unlink(missing_ok=True)
-        self._child = spawn(command, self.log_path, signal.SIGKILL, environment=environment)
+        self._child = spawn(command, self.log_path, signal.SIGKILL, environment=java_environment())
 
     def _format(self, java: Path, jars: Path) -> None:
         """Make an empty log directory once; the checkpoint is the same for a whole version, so it is cached (1.1 s)."""
@@ -216,7 +223,7 @@ def _make_checkpoint(java: Path, jars: Path, checkpoint: Path) -> None:
         ]
         command += ["-t", _kafka_uuid(), "-c", scratch / "server.properties"]
         started = launch_command(command, signal.SIGKILL)
-        done = subprocess.run(started, capture_output=True, text=True, check=False)
+        done = subprocess.run(started, capture_output=True, text=True, check=False, env=java_environment())
         if done.returncode != 0:
             reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise StartupError(f"cannot format the embedded Kafka's storage: {''.join(reason)}")

@@ -13,12 +13,15 @@ from typing import Literal
 from urllib.parse import quote
 
 from ingestd.embedded.account import Installation, installation
-from ingestd.embedded.child import end_child, free_ports, launch_command, log_tail, port_is_free, spawn
+from ingestd.embedded.child import end_child, free_ports, last_words, launch_command, port_is_free, spawn
 from ingestd.errors import StartupError
 
 SUPERUSER = "postgres"
 _READY_SECS = 60
 _PORT_ATTEMPTS = 3
+_COLLISION = "Address already in use"
+ERROR_MARKS = ("PANIC:", "FATAL:")
+"""What the server writes before the reason of its end, the most telling first."""
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 # A start-up packet for a database that does not exist is still answered: with an error once the server is ready,
 # with SQLSTATE 57P03 while it is starting or recovering.
@@ -95,12 +98,12 @@ class PostgresServer:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             if self._wait_ready():
                 return
-            collided = "Address already in use" in log_tail(self.log_path, "Address already in use")
+            collided = last_words(self.log_path, _COLLISION).startswith(_COLLISION)
             if not collided or self._wanted_port is not None or attempt == _PORT_ATTEMPTS:
                 break
             self._port = None
             self.launch()
-        reason = log_tail(self.log_path, "FATAL")
+        reason = last_words(self.log_path, *ERROR_MARKS)
         self.kill()
         raise StartupError(f"the embedded PostgreSQL did not start: {reason or 'no output'}; see {self.log_path}")
 
