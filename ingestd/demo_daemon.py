@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ingestd.embedded.child import end_child, free_ports, log_tail, spawn
+from ingestd.embedded.child import end_child, free_ports, last_words, spawn
 from ingestd.errors import StartupError
 
 _STOP_SECS = 20.0
@@ -69,7 +69,7 @@ class Daemon:
 
     def last_log_line(self) -> str:
         """The last error that it logged, or its last line."""
-        return log_tail(self._log_path, "error") or "it wrote nothing"
+        return last_words(self._log_path, '"level":"error"', '"level": "error"') or "it wrote nothing"
 
     def stop(self) -> int:
         """Let it finish its batches; its exit code."""
