@@ -98,6 +98,20 @@ class TestNumeric:
         wanted = ["0.10", "1.50", "12.50", "100.00", "10.00", "0.00", "99999999.99", "12.00", "0.00", "1.00"]
         assert one_column("numeric(10,2)", *texts) == ([Decimal(value) for value in wanted], {})
 
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            ("numeric(38,38)", "-7"),
+            ("numeric(38,35)", "40948658509921.32071550577"),
+            ("numeric(38,12)", "-377438594559835524436957711067798754"),
+            ("numeric(38,36)", "55429280671013463375"),
+            ("numeric(5,0)", "1e-40"),
+            ("numeric(9,7)", "80541.17248499366666e-32"),
+        ],
+    )
+    def test_values_that_arrow_alone_would_take_and_change_are_refused(self, kind: str, text: str) -> None:
+        assert one_column(kind, text) == ([], {0: f"too many digits for {kind}"})
+
     @given(
         st.integers(1, 38).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p))),
         st.lists(
