@@ -11,9 +11,10 @@ from ingestd.sinks.dead_letters import write_dead_letters
 from ingestd.sinks.encode import Encoded, Encoder, encode, split
 from ingestd.sinks.ladder import Ladder, Way
 from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
-from ingestd.stores.postgres_errors import RowsRefused, UnknownFault
+from ingestd.stores.postgres_errors import RowFault, RowsRefused, UnknownFault
 
 _UNKNOWN_FAULTS_BEFORE_SPLIT = 3
+_NO_FAULT = RowFault("", "", False)
 
 
 class Sink(Protocol):
@@ -67,18 +68,18 @@ class Writer:
         self._attach()
         assert self._ladder is not None
         way: Way | None = self._ladder.first()
-        last: RowsRefused
+        fault = _NO_FAULT
         while way is not None:
             try:
                 self._attempt(batch, way)
                 self._ladder.succeeded(way)
                 return
             except RowsRefused as refused:
-                last, way = refused, self._ladder.next(way, refused)
-            except UnknownFault as fault:
-                self._suspect(rows, fault)
+                fault, way = refused.fault, self._ladder.next(way, refused.fault)
+            except UnknownFault as unknown:
+                self._suspect(rows, unknown)
                 return
-        self._halves(rows, last)
+        self._halves(rows, fault)
 
     def _attach(self) -> None:
         with self._store.deciding():
@@ -133,31 +134,31 @@ class Writer:
             counts[p] = Counts(delivered[p] + dead[p] - late[p], written - duplicates, duplicates, dead[p])
         return counts
 
-    def _suspect(self, rows: Rows, fault: UnknownFault) -> None:
+    def _suspect(self, rows: Rows, unknown: UnknownFault) -> None:
         """An error that the table of SQLSTATEs does not know: retried; when it repeats, record by record."""
         if self._isolating:
-            self._halves(rows, fault)
+            self._halves(rows, str(unknown))
             return
         place = (rows.tiles[0].partition, rows.tiles[0].start)
         self._unknown[place] += 1
         if self._unknown[place] < _UNKNOWN_FAULTS_BEFORE_SPLIT:
-            raise fault
+            raise unknown
         self._isolating = True
         try:
-            self._halves(rows, fault)
+            self._halves(rows, str(unknown))
         finally:
             self._isolating = False
             self._unknown.clear()
 
-    def _halves(self, rows: Rows, cause: RowsRefused | UnknownFault) -> None:
+    def _halves(self, rows: Rows, cause: RowFault | str) -> None:
         """Smaller tiles: for errors that only COMMIT raises. A single record that still fails is dead."""
         if len(rows.records) + len(rows.dead) > 1:
             for half in split(rows):
                 self.commit(half)
             return
         at = rows.tiles[0]
-        if not rows.records or not isinstance(cause, RowsRefused):
+        if not rows.records or isinstance(cause, str):
             said = f"{self._key.topic}-{at.partition} offset {at.start}: {cause}"
             raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [at.partition])
-        letter = dead_letter(rows.records[0], "write", None, str(cause), cause.sqlstate)
+        letter = dead_letter(rows.records[0], "write", None, cause.reason, cause.sqlstate)
         self.commit(Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes))

@@ -5,7 +5,7 @@ No savepoints: an error rolls the whole transaction back and the batch is redone
 
 from enum import IntEnum
 
-from ingestd.stores.postgres_errors import RowsRefused
+from ingestd.stores.postgres_errors import RowFault
 
 _LONGEST_STAY_AWAY = 256
 
@@ -46,15 +46,15 @@ class Ladder:
                 return way
         return self._ways[-1]
 
-    def next(self, failed: Way, refused: RowsRefused) -> Way | None:
+    def next(self, failed: Way, fault: RowFault) -> Way | None:
         """The way to try after `failed`; None when there is none left and the batch must be split."""
-        if refused.at_commit or failed is self._ways[-1]:
+        if fault.at_commit or failed is self._ways[-1]:
             return None
         later = [way for way in self._ways if way > failed]
-        if refused.sqlstate == _UNIQUE_VIOLATION:
+        if fault.sqlstate == _UNIQUE_VIOLATION:
             wanted = Way.STAGED if failed is Way.DIRECT else Way.LOOPED
         else:
-            wanted = Way.SCREENED if refused.sqlstate == _CHECK_VIOLATION and failed < Way.SCREENED else Way.LOOPED
+            wanted = Way.SCREENED if fault.sqlstate == _CHECK_VIOLATION and failed < Way.SCREENED else Way.LOOPED
         chosen = next((way for way in later if way >= wanted), later[-1])
         for way in self._ways:
             if failed <= way < chosen:

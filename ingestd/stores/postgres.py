@@ -242,15 +242,20 @@ class PostgresStore:
         try:
             yield phase
         except psycopg.Error as error:
-            decision = decide(error, self._where, at_commit=bool(phase))
-            self._roll_back(keep=isinstance(decision, RowsRefused | Halt))
-            raise decision from error
+            # No local name for what is raised: frame and exception would keep each other, and the batch, alive.
+            raise self._decided(error, at_commit=bool(phase)) from error
         except IngestdError:
             self._roll_back(keep=True)
             raise
         except BaseException:
             self.close()
             raise
+
+    def _decided(self, error: psycopg.Error, at_commit: bool) -> IngestdError:
+        """The decision for `error`; the transaction is rolled back, the connection kept where it is still good."""
+        decision = decide(error, self._where, at_commit)
+        self._roll_back(keep=isinstance(decision, RowsRefused | Halt))
+        return decision
 
     def _roll_back(self, keep: bool) -> None:
         if not keep or self._connection is None:

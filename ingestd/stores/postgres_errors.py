@@ -6,6 +6,7 @@ Classes are from appendix A of the PostgreSQL manual ("PostgreSQL Error Codes").
 from enum import Enum
 
 import psycopg
+from msgspec import Struct
 
 from ingestd.errors import Halt, IngestdError, Retryable
 
@@ -91,13 +92,21 @@ def connect_error(error: psycopg.Error, where: str) -> IngestdError:
     return Retryable(f"PostgreSQL at {where} cannot be reached: {text}")
 
 
+class RowFault(Struct, frozen=True):
+    """Why rows were refused; kept where the exception, with its frames and their batch, must not be."""
+
+    sqlstate: str
+    reason: str
+    at_commit: bool
+    """Whether COMMIT raised it: a deferred constraint, which no way in can find."""
+
+
 class RowsRefused(IngestdError):
     """The transaction was rolled back because of at least one row; the next way in must find it."""
 
     def __init__(self, error: psycopg.Error, at_commit: bool = False):
         super().__init__(f"{error.sqlstate}: {first_line(error)}")
-        self.sqlstate = error.sqlstate or ""
-        self.at_commit = at_commit
+        self.fault = RowFault(error.sqlstate or "", first_line(error), at_commit)
 
 
 class UnknownFault(Retryable):
