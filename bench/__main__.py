@@ -7,6 +7,7 @@ from pathlib import Path
 from bench import broker
 from bench.problem import Problem
 from bench.produce import parse_rate, parse_share, produce
+from ingestd.errors import StartupError
 
 
 def make_users(args: argparse.Namespace) -> int:
@@ -94,6 +95,14 @@ def add_produce(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(run=produce)
 
 
+def compare(args: argparse.Namespace) -> int:
+    """Run ingestd and a sketch in turn."""
+    # Servers, Arrow and Faker: loaded only for this command.
+    from bench.compare import compare as run_comparison
+
+    return run_comparison(args)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Load and measurements for ingestd.")
@@ -111,6 +120,16 @@ def make_parser() -> argparse.ArgumentParser:
     users.add_argument("--out", type=Path, required=True, metavar="CSV")
     users.add_argument("--seed", type=int)
     users.set_defaults(run=make_users)
+    side = commands.add_parser("compare", help="run ingestd and a sketch in turn on the same servers, topic and table")
+    side.add_argument(
+        "--peers", type=Path, required=True, metavar="DIR", help="directory with the sketch, prototype.py"
+    )
+    side.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="transactions (default: 1,000,000)")
+    side.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="rounds, every second in reverse order (default: 3)"
+    )
+    side.add_argument("--out", type=Path, metavar="DIR", help="where the result goes (default: bench/results)")
+    side.set_defaults(run=compare)
     return parser
 
 
@@ -119,7 +138,7 @@ def main() -> int:
     args = make_parser().parse_args()
     try:
         return int(args.run(args))
-    except Problem as problem:
+    except (Problem, StartupError) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

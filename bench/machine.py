@@ -28,9 +28,15 @@ def describe() -> dict[str, Any]:
         },
         "versions": versions,
         "commit": _commit(),
-        "command": shlex.join([Path(sys.argv[0]).stem.replace("__main__", "bench"), *sys.argv[1:]]),
+        "command": _command(),
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def _command() -> str:
+    # Results are published: where this machine keeps its files is nobody's business.
+    arguments = [Path(argument).name if argument.startswith("/") else argument for argument in sys.argv]
+    return "python -m " + shlex.join([Path(sys.argv[0]).parent.name, *arguments[1:]])
 
 
 def _cpu_model() -> str:

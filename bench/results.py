@@ -65,15 +65,20 @@ def _throughput(result: Result) -> str:
                 f"{speed['min']:,.0f} / **{speed['median']:,.0f}** / {speed['max']:,.0f}",
                 f"{item['total_rows_per_sec']['median']:,.0f}",
                 f"{item['startup_secs']['median']:.1f}",
-                _number(item["worker_us"], 1),
-                f"{item['process_us']['median']:.1f}",
+                f"{_number(item['worker_us'], 1)} / {_number(item['worker_whole_us'], 1)}",
+                f"{_number(item['process_us'], 1)} / {_number(item['process_whole_us'], 1)}",
                 f"{item['postgres_us']['median']:.1f}",
                 _number(item["worker_peak_rss_mb"], 0),
             ]
         )
     head = (
         *("table", "what", "runs", "rows/s steady min / **median** / max", "rows/s with start-up", "start-up s"),
-        *("worker CPU us/row", "all its CPU us/row", "PostgreSQL CPU us/row", "peak RSS of a worker MB"),
+        *(
+            "workers' CPU us/row steady / whole run",
+            "all its CPU us/row steady / whole run",
+            "PostgreSQL CPU us/row",
+            "peak RSS of a worker MB",
+        ),
     )
     ratios = "".join(
         f"\n* {ratio['what']}: {ratio['min']:.2f} / **{ratio['median']:.2f}** / {ratio['max']:.2f}"

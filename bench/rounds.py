@@ -14,7 +14,7 @@ from bench.tables import Target
 
 _SPREADS = (
     *("rows_per_sec", "total_rows_per_sec", "startup_secs", "process_us", "worker_us", "postgres_us", "kafka_us"),
-    *("peak_rss_mb", "worker_peak_rss_mb"),
+    *("process_whole_us", "worker_whole_us", "peak_rss_mb", "worker_peak_rss_mb"),
 )
 
 
