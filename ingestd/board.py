@@ -113,7 +113,8 @@ class Board:
         view = memoryview(self._map)
         self._slots = view[:slots_bytes].cast("q")
         self._lanes = view[slots_bytes : slots_bytes + lanes_bytes].cast("q")
-        self._texts = view[slots_bytes + lanes_bytes :]
+        self.texts = view[slots_bytes + lanes_bytes :]
+        """TEXT_BYTES a lane; use `write_text` and `read_text`."""
 
     def beat(self, slot: int) -> None:
         """Say "alive and working"; called from the child's work loop."""
@@ -138,23 +139,6 @@ class Board:
         """All cells of a lane, copied; index with `Lane`."""
         return self._lanes[lane * LANE_CELLS : (lane + 1) * LANE_CELLS].tolist()
 
-    def take_lane(self, pipeline: int, partition: int) -> int:
-        """The lane of this partition, made when it is new. Supervisor only.
-
-        Raises: OverflowError when all lanes are taken.
-        """
-        for lane in range(LANES):
-            if not self.get(lane, Lane.TAKEN):
-                self.set(lane, Lane.PIPELINE, pipeline)
-                self.set(lane, Lane.PARTITION, partition)
-                self.set(lane, Lane.NEXT_OFFSET, -1)
-                self.set(lane, Lane.LOG_END, -1)
-                self.set(lane, Lane.TAKEN, 1)
-                return lane
-            if self.get(lane, Lane.PIPELINE) == pipeline and self.get(lane, Lane.PARTITION) == partition:
-                return lane
-        raise OverflowError(f"more than {LANES} partitions on one host")
-
     def taken_lanes(self) -> list[int]:
         """Lanes in use, in the order they were taken."""
         lanes = []
@@ -164,20 +148,40 @@ class Board:
             lanes.append(lane)
         return lanes
 
-    def set_text(self, lane: int, text: str) -> None:
-        """Replace the lane's text (why it retries or halted); cut at 1,024 bytes of UTF-8."""
-        raw = text.encode("utf-8", "replace")[:TEXT_BYTES]
-        self.add(lane, Lane.TEXT_SEQ, 1)
-        start = lane * TEXT_BYTES
-        self._texts[start : start + len(raw)] = raw
-        self.set(lane, Lane.TEXT_LEN, len(raw))
-        self.add(lane, Lane.TEXT_SEQ, 1)
 
-    def text(self, lane: int) -> str:
-        """The lane's text, or "" while it is being replaced."""
-        before = self.get(lane, Lane.TEXT_SEQ)
-        start = lane * TEXT_BYTES
-        raw = bytes(self._texts[start : start + self.get(lane, Lane.TEXT_LEN)])
-        if before % 2 or before != self.get(lane, Lane.TEXT_SEQ):
-            return ""
-        return raw.decode("utf-8", "ignore")
+def take_lane(board: Board, pipeline: int, partition: int) -> int:
+    """The lane of this partition, made when it is new. Supervisor only.
+
+    Raises: OverflowError when all lanes are taken.
+    """
+    for lane in range(LANES):
+        if not board.get(lane, Lane.TAKEN):
+            board.set(lane, Lane.PIPELINE, pipeline)
+            board.set(lane, Lane.PARTITION, partition)
+            board.set(lane, Lane.NEXT_OFFSET, -1)
+            board.set(lane, Lane.LOG_END, -1)
+            board.set(lane, Lane.TAKEN, 1)
+            return lane
+        if board.get(lane, Lane.PIPELINE) == pipeline and board.get(lane, Lane.PARTITION) == partition:
+            return lane
+    raise OverflowError(f"more than {LANES} partitions on one host")
+
+
+def write_text(board: Board, lane: int, text: str) -> None:
+    """Replace the lane's text (why it retries or halted); cut at 1,024 bytes of UTF-8."""
+    raw = text.encode("utf-8", "replace")[:TEXT_BYTES]
+    board.add(lane, Lane.TEXT_SEQ, 1)
+    start = lane * TEXT_BYTES
+    board.texts[start : start + len(raw)] = raw
+    board.set(lane, Lane.TEXT_LEN, len(raw))
+    board.add(lane, Lane.TEXT_SEQ, 1)
+
+
+def read_text(board: Board, lane: int) -> str:
+    """The lane's text, or "" while it is being replaced."""
+    before = board.get(lane, Lane.TEXT_SEQ)
+    start = lane * TEXT_BYTES
+    raw = bytes(board.texts[start : start + board.get(lane, Lane.TEXT_LEN)])
+    if before % 2 or before != board.get(lane, Lane.TEXT_SEQ):
+        return ""
+    return raw.decode("utf-8", "ignore")

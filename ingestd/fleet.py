@@ -7,7 +7,7 @@ when none of its partitions is still held by a running worker.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from ingestd.board import SLOTS, Board, Lane, LaneState, Slot
+from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, take_lane, write_text
 from ingestd.children import Child, backoff_secs, describe_exit
 from ingestd.errors import ExitCode
 from ingestd.logs import get_logger
@@ -130,7 +130,7 @@ class Fleet:
         )
 
     def _start_share(self, share: Share, planned: Planned, now: float) -> None:
-        lanes = {partition: self._board.take_lane(share.pipeline, partition) for partition in share.partitions}
+        lanes = {partition: take_lane(self._board, share.pipeline, partition) for partition in share.partitions}
         taken = {worker.plan.slot for worker in self.running.values()}
         slot = next(slot for slot in range(Slot.FIRST_WORKER, SLOTS) if slot not in taken)
         plan = WorkerPlan(slot=slot, pipeline=share.pipeline, partitions=share.partitions, lanes=lanes)
@@ -183,7 +183,7 @@ class Fleet:
         for lane in worker.plan.lanes.values():
             if self._board.get(lane, Lane.STATE) != LaneState.HALTED:
                 self._board.set(lane, Lane.STATE, state)
-                self._board.set_text(lane, f"worker ended: {describe_exit(code)}; it starts again")
+                write_text(self._board, lane, f"worker ended: {describe_exit(code)}; it starts again")
 
     def _leave_lanes(self, partitions: Collection[TopicPartition]) -> None:
         """Mark lanes nobody here works on any more; those of a worker on its way out follow when it has ended."""
@@ -191,4 +191,4 @@ class Fleet:
             unit = (self._topics[self._board.get(lane, Lane.PIPELINE)], self._board.get(lane, Lane.PARTITION))
             if unit in partitions and not self.hold([unit]):
                 self._board.set(lane, Lane.STATE, LaneState.UNASSIGNED)
-                self._board.set_text(lane, "")
+                write_text(self._board, lane, "")

@@ -4,7 +4,7 @@ import time
 from bisect import bisect_left
 
 from ingestd.batch import Rows
-from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, LaneState
+from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, LaneState, write_text
 from ingestd.reader import Handoff
 from ingestd.sinks.ladder import Way
 from ingestd.stores.postgres import Counts, Transaction
@@ -35,7 +35,7 @@ class WorkerBoard:
     def state(self, partition: int, state: LaneState, text: str = "") -> None:
         """Set the state; `text` says why it retries or halted."""
         lane = self._lanes[partition]
-        self._board.set_text(lane, text)
+        write_text(self._board, lane, text)
         self._board.set(lane, Lane.STATE, state)
         if state is LaneState.RETRYING:
             self._board.add(lane, Lane.RETRIES, 1)

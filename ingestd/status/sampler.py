@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, SlotCell
+from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, SlotCell, read_text
 from ingestd.config import Pipeline
 from ingestd.status.lag import lag_records, lag_secs
 
@@ -224,7 +224,7 @@ class Sampler:
             partition=cells[Lane.PARTITION],
             state=state,
             cells=cells,
-            text=self._board.text(lane) if cells[Lane.TEXT_LEN] else "",
+            text=read_text(self._board, lane) if cells[Lane.TEXT_LEN] else "",
             lag_records=lag,
             lag_secs=lag_secs(lag, wall_ms, cells[Lane.LAST_RECORD_MS], track.claimed_at_ms, track.caught_up_at_ms),
             now=track.rates(1),

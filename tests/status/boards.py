@@ -1,6 +1,6 @@
 """Boards and configurations for the tests of the status server."""
 
-from ingestd.board import Board, Lane, LaneState
+from ingestd.board import Board, Lane, LaneState, take_lane
 from ingestd.config import Column, Config, Kafka, Pipeline, Secret, Secs, Status, Store, Table
 from ingestd.status.sampler import Sampler, Snapshot
 
@@ -27,7 +27,7 @@ def make_config(listen: str = "127.0.0.1:0", token: str | None = None, stalled_a
 
 def running_lane(board: Board, pipeline: int, partition: int, next_offset: int, log_end: int) -> int:
     """A lane in state RUNNING."""
-    lane = board.take_lane(pipeline, partition)
+    lane = take_lane(board, pipeline, partition)
     board.set(lane, Lane.STATE, LaneState.RUNNING)
     board.set(lane, Lane.NEXT_OFFSET, next_offset)
     board.set(lane, Lane.LOG_END, log_end)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ingestd.board import Board, Lane, LaneState, Slot, SlotCell
+from ingestd.board import Board, Lane, LaneState, Slot, SlotCell, take_lane, write_text
 from ingestd.status.health import liveness, readiness
 from tests.status.boards import SECOND_NS, Watch, running_lane
 
@@ -43,7 +43,7 @@ def test_idle_partition_stays_ready() -> None:
 
 def test_partition_that_is_never_claimed_is_not_ready() -> None:
     board = Board()
-    board.set(board.take_lane(0, 0), Lane.STATE, LaneState.CLAIMING)
+    board.set(take_lane(board, 0, 0), Lane.STATE, LaneState.CLAIMING)
     assert codes(board, Watch(board), 62) == ["stalled"]
 
 
@@ -51,7 +51,7 @@ def test_halted_partition_is_named_at_once_with_its_text() -> None:
     board = Board()
     lane, watch = running_lane(board, 1, 7, 15, 15), Watch(board)
     board.set(lane, Lane.STATE, LaneState.HALTED)
-    board.set_text(lane, "decide with `ingestd offsets reset`")
+    write_text(board, lane, "decide with `ingestd offsets reset`")
     beat(board, watch)
     (reason,) = readiness(watch.tick(), 60.0)
     assert (reason.code, reason.pipeline, reason.partition) == ("halted", "sales", 7)
