@@ -23,6 +23,10 @@ class Secret(str):
     Where it must be sent, pass it whole (a driver reads the text itself) or use `reveal()`.
     """
 
+    def __new__(cls, text: str) -> "Secret":
+        # str() of a Secret is "***": made of another one, as structs.replace does, it would lose its text.
+        return super().__new__(cls, text.reveal() if isinstance(text, Secret) else text)
+
     def __repr__(self) -> str:
         return "'***'"
 
