@@ -133,7 +133,8 @@ def _print(status: Json, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(status), flush=True)
     elif sys.stdout.isatty():
-        Console().print(rich_view(status))
+        console = Console()
+        console.print(rich_view(status, console.width))
     else:
         print("\n".join(plain_lines(status)), flush=True)
 
@@ -145,8 +146,8 @@ def _watch(url: str, token: str | None, *, as_json: bool) -> int:
             while True:
                 _print(status, as_json=as_json)
                 status = _fetch_next(url, token)
-        with Live(rich_view(status), screen=True, auto_refresh=False) as live:
+        with Live(screen=True, auto_refresh=False) as live:
             while True:
-                live.update(rich_view(status), refresh=True)
+                live.update(rich_view(status, live.console.width), refresh=True)
                 status = _fetch_next(url, token)
     return ExitCode.OK

@@ -22,11 +22,16 @@ _HEADINGS = (
     "behind",
     "rows/s",
     "batch ms",
-    "backpressure",
+    "pressure",
     "retries",
     "dead",
 )
-_LEGEND = "batch ms: decode+encode+write+commit; dead: dead letters; rates over 5 s"
+_LEGEND = (
+    "batch ms: decode+encode+write+commit; pressure: share of time in which reading waits for writing; "
+    "dead: dead letters"
+)
+_NARROW_COLUMNS = 100
+_LEFT_OUT_WHEN_NARROW = frozenset({"log end", "batch ms"})
 
 
 def clean(text: str) -> str:
@@ -105,23 +110,29 @@ def _errors(partitions: Sequence[Json], told: Sequence[str]) -> list[str]:
     return lines
 
 
-def rich_view(status: Json) -> RenderableType:
-    """For a terminal: one table a pipeline."""
+def rich_view(status: Json, width: int) -> RenderableType:
+    """For a terminal of this many columns: one table a pipeline."""
     reasons = _reasons(status)
     parts: list[RenderableType] = [Text(_head(status), style="bold green" if status["ready"] else "bold red")]
     parts += [Text(reason, style="red") for reason in reasons]
     for pipeline in status["pipelines"]:
-        table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-        for index, heading in enumerate(_HEADINGS):
-            table.add_column(heading, justify="left" if index == 1 else "right", no_wrap=index not in (2, 8))
-        for partition in pipeline["partitions"]:
-            cells = [Text(cell) for cell in _cells(partition)]
-            cells[1].stylize(_STYLES.get(partition["state"], "dim"))
-            table.add_row(*cells)
         parts += [Text(""), Text(_title(pipeline), style="bold")]
-        parts.append(table if pipeline["partitions"] else Text("no partition here"))
+        parts.append(_table(pipeline, width) if pipeline["partitions"] else Text("no partition here"))
         parts += [Text(line, style="yellow") for line in _errors(pipeline["partitions"], reasons)]
     return Group(*parts, Text(_LEGEND, style="dim"))
+
+
+def _table(pipeline: Json, width: int) -> Table:
+    left_out = _LEFT_OUT_WHEN_NARROW if width < _NARROW_COLUMNS else frozenset()
+    shown = [index for index, heading in enumerate(_HEADINGS) if heading not in left_out]
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for index in shown:
+        table.add_column(_HEADINGS[index], justify="left" if index == 1 else "right", no_wrap=True)
+    for partition in pipeline["partitions"]:
+        cells = [Text(cell) for cell in _cells(partition)]
+        cells[1].stylize(_STYLES.get(partition["state"], "dim"))
+        table.add_row(*(cells[index] for index in shown))
+    return table
 
 
 def plain_lines(status: Json) -> list[str]:
