@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -197,9 +198,19 @@ def _revealed(text: str) -> str:
     return str.__str__(text)
 
 
+@lru_cache(maxsize=4)
+def _patterns(secrets: frozenset[str]) -> list[re.Pattern[str]]:
+    """Longest first; kept, because every text of every log line is searched."""
+    return [_in_any_spelling(secret) for secret in sorted(secrets, key=len, reverse=True)]
+
+
 def _in_any_spelling(secret: str) -> re.Pattern[str]:
-    """A pattern for the secret as it is, percent-encoded, backslash-escaped, as in repr() and as in JSON."""
-    return re.compile("".join(_spellings(character) for character in secret))
+    """A pattern for the secret as it is, percent-encoded, backslash-escaped, as in repr() and as in JSON.
+
+    One of up to three characters is no secret, and is masked only where it stands alone: else no word would be left.
+    """
+    pattern = "".join(_spellings(character) for character in secret)
+    return re.compile(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)")
 
 
 def _spellings(character: str) -> str:
@@ -211,8 +222,8 @@ def _spellings(character: str) -> str:
 
 
 def _without_secrets(text: str, config: Config) -> str:
-    for secret in sorted(set(_secrets(config)), key=len, reverse=True):
-        text = _in_any_spelling(secret).sub(MASK, text)
+    for pattern in _patterns(frozenset(_secrets(config))):
+        text = pattern.sub(MASK, text)
     return text
 
 

@@ -11,6 +11,7 @@ from psycopg import sql
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.embedded.postgres import PostgresServer
 from tests.config.check_command import Answer, run_check, write_config
+from tests.config.pooler import transaction_pooler
 from tests.fix_servers import MakeTopic
 
 FITTING = "CREATE TABLE events (id text PRIMARY KEY, amount numeric(10,2) NOT NULL, seen_at timestamptz DEFAULT now())"
@@ -204,6 +205,15 @@ def test_standby_like_database_is_refused(database: str, tmp_path: Path) -> None
         )
     answer = run_check(write_config(tmp_path, url=database))
     assert "is read-only" in answer.of("database")[0]["message"]
+
+
+def test_transaction_pooling_proxy_is_refused(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(database)["dbname"])
+    execute(database, FITTING)
+    with transaction_pooler(postgres.port, name) as port:
+        answer = run_check(write_config(tmp_path, url=f"postgresql://postgres@127.0.0.1:{port}/{name}"))
+    assert failures(answer) == ["connection"]
+    assert "pool_mode = session" in answer.of("connection")[0]["mend"]
 
 
 def test_wrong_url_parameter_is_a_configuration_problem(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def test_redacted_keeps_what_is_no_secret() -> None:
     assert shown["status"]["token"] == "***"
 
 
+def test_a_very_short_password_does_not_eat_the_words_around_it() -> None:
+    config = config_with("a", "b-kafka-secret", "c-token")
+    assert redact("a table was made: password a", config) == "*** table was made: password ***"
+
+
 def test_malformed_url_keeps_its_password() -> None:
     with pytest.raises(ConfigError) as caught:
         config_with("x", "y", "z", TEMPLATE.replace("user:${STORE_SECRET}@h", "user:p/hid@den@h"))
