@@ -43,7 +43,7 @@ def make_decoder(pipeline: Pipeline) -> Decode:
         records = chunk.records if not refused else _without(chunk.records, refused)
         batch, faults = _columns(instances, shape, makers, pipeline.column, schema)
         if faults:
-            batch = batch.filter(pa.array([row not in faults for row in range(len(records))], pa.bool_()))
+            batch = batch.filter(build.as_mask(build.kept(len(records), faults)))
             refused = _merged(refused, faults, len(chunk.records))
             records = _without(chunk.records, refused)
         dead = [dead_letter(chunk.records[row], "decode", *refused[row]) for row in sorted(refused)]
@@ -122,12 +122,12 @@ def _merged(refused: Refusals, faults: Refusals, total: int) -> Refusals:
     """`refused` (by record) and `faults` (by row of the records that were read) in terms of records."""
     if not refused:
         return faults
-    read = [row for row in range(total) if row not in refused]
+    read = list(compress(range(total), build.kept(total, refused)))
     return refused | {read[row]: why for row, why in faults.items()}
 
 
 def _without(records: Sequence[Record], refused: Refusals) -> list[Record]:
-    return list(compress(records, [row not in refused for row in range(len(records))]))
+    return list(compress(records, build.kept(len(records), refused)))
 
 
 def _check_defaults(columns: Sequence[Column], makers: list[build.Builder]) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
 
-from ingestd.decode.columns import Builder, Built, nulls_of, raw_texts, without
+from ingestd.decode.columns import Builder, Built, nulls_of, raw_texts, rows_where, without
 from ingestd.schema_types import MAX_PRECISION, ColumnType
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,9})?", re.ASCII)
@@ -48,8 +48,8 @@ def numerics(column: ColumnType) -> Builder:
         fits = pc.fill_null(pc.match_substring_regex(array, surely_fits), True)
         decided = pc.if_else(fits, array, pa.scalar(None, pa.string())).cast(exact)
         others: dict[int, Decimal] = {}
-        for row, fine in enumerate(fits.to_pylist()):
-            if fine or row in faults:
+        for row in rows_where(pc.invert(fits)):
+            if row in faults:
                 continue
             judged = exactly(texts[row], precision, scale)
             if isinstance(judged, str):

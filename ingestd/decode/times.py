@@ -19,6 +19,8 @@ from ingestd.decode.columns import Builder, Built, rows_where, without
 from ingestd.schema_types import ColumnType
 
 Cast = Callable[[pa.Array], pa.Array]
+Judged = tuple[pa.Array, list[int]]
+"""Values with null for the refused ones, and the rows of these."""
 
 ZONED = pa.timestamp("us", "UTC")
 NAIVE = pa.timestamp("us")
@@ -40,15 +42,18 @@ SURELY_ZONED = f"^{_DATE}[T ]{_CLOCK}(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
 _HAS_OFFSET = "[T ].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _HAS_OFFSET_ALONE = re.compile(_HAS_OFFSET)
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
+_FEW = 32
 _SHORTEST_TIME = len("10:30")
 YEARS = "outside of the years 1 to 9999"
 
 
-def cast_or_null(texts: pa.StringArray, cast: Cast, surely: str) -> tuple[pa.Array, list[int]]:
+def cast_or_null(
+    texts: pa.StringArray, cast: Cast, surely: str, judge: Callable[[pa.StringArray], Judged] | None = None
+) -> Judged:
     """`cast(texts)` with null for what it refuses, and the rows it refused.
 
     The pattern `surely` matches nothing that the cast refuses: a failed cast costs 10 us, so the bad ones are sought
-    only among the others.
+    only among the others, by `judge` (default: the same cast, by halving).
     """
     try:
         return cast(texts), []
@@ -57,15 +62,18 @@ def cast_or_null(texts: pa.StringArray, cast: Cast, surely: str) -> tuple[pa.Arr
     sure = pc.fill_null(pc.match_substring_regex(texts, surely), True)
     settled = cast(pc.if_else(sure, texts, pa.scalar(None, pa.string())))
     doubtful = pc.invert(sure)
-    halved, refused = _halve(texts.filter(doubtful), cast)
+    others = texts.filter(doubtful)
+    judged, refused = judge(others) if judge else _halve(others, cast)
     rows = rows_where(doubtful)
-    return pc.replace_with_mask(settled, doubtful, halved), [rows[position] for position in refused]
+    return pc.replace_with_mask(settled, doubtful, judged), [rows[position] for position in refused]
 
 
-def _halve(texts: pa.StringArray, cast: Cast) -> tuple[pa.Array, list[int]]:
+def _halve(texts: pa.StringArray, cast: Cast) -> Judged:
     pieces: list[pa.Array] = [cast(texts.slice(0, 0))]
     refused: list[int] = []
-    waiting = [(0, len(texts))]
+    # A few doubtful values are mostly bad ones: halving would cast each of them twice.
+    size = 1 if texts.null_count == 0 and len(texts) <= _FEW else max(len(texts), 1)
+    waiting = [(start, size) for start in reversed(range(0, len(texts), size))]
     while waiting:
         start, size = waiting.pop()
         try:
@@ -73,7 +81,7 @@ def _halve(texts: pa.StringArray, cast: Cast) -> tuple[pa.Array, list[int]]:
         except pa.ArrowInvalid:
             if size == 1:
                 refused.append(start)
-                pieces.append(cast(pa.nulls(1, texts.type)))
+                pieces.append(pa.nulls(1, pieces[0].type))
                 continue
             half = size // 2
             waiting += [(start + half, size - half), (start, half)]
@@ -99,19 +107,20 @@ def timestamps(column: ColumnType, assume_utc: bool, epoch: str | None) -> Build
     return build
 
 
-def _cast_texts(texts: pa.StringArray, naive_allowed: bool) -> tuple[pa.Array, list[int]]:
+def _cast_texts(texts: pa.StringArray, naive_allowed: bool) -> Judged:
     if not naive_allowed:
         return cast_or_null(texts, _zoned, SURELY_ZONED)
-    usual = _zoned if _HAS_OFFSET_ALONE.search(_first(texts)) else _naive
-    try:
-        return usual(texts), []
-    except pa.ArrowInvalid:
-        pass
-    # The pattern decides only which of the two casts may judge a value.
-    has_offset = pc.fill_null(pc.match_substring_regex(texts, _HAS_OFFSET), False)
+    if _HAS_OFFSET_ALONE.search(_first(texts)):
+        return cast_or_null(texts, _zoned, SURELY_ZONED, _judge_either)
+    return cast_or_null(texts, _naive, SURELY_NAIVE, _judge_either)
+
+
+def _judge_either(texts: pa.StringArray) -> Judged:
+    """With an offset or without; the pattern decides only which of the two casts may judge a value."""
+    has_offset = pc.match_substring_regex(texts, _HAS_OFFSET)
     nothing = pa.scalar(None, pa.string())
-    zoned, zoned_refused = cast_or_null(pc.if_else(has_offset, texts, nothing), _zoned, SURELY_ZONED)
-    naive, naive_refused = cast_or_null(pc.if_else(has_offset, nothing, texts), _naive, SURELY_NAIVE)
+    zoned, zoned_refused = _halve(pc.if_else(has_offset, texts, nothing), _zoned)
+    naive, naive_refused = _halve(pc.if_else(has_offset, nothing, texts), _naive)
     return pc.coalesce(zoned, naive), zoned_refused + naive_refused
 
 
