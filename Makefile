@@ -34,7 +34,7 @@ lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 bench: $(STAMP) ## Measure on this machine; results go to bench/results
 	$(BIN)/python -m pytest --benchmark-only bench
 
-docs: $(STAMP) ## Write docs/config.md, docs/metrics.md and docs/cli.md again from the code
+docs: $(STAMP) ## Write the pages of docs that come from the code: api, cli, config, metrics
 	$(BIN)/python scripts/write_references.py
 
 lock: ## Resolve the dependencies again into requirements.lock and requirements-run.lock

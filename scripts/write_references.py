@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from ingestd import cli_reference, config_reference, metrics_reference
+from ingestd.status import api_reference
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
 def main() -> None:
-    """docs/config.md, docs/metrics.md and docs/cli.md as the code says now."""
+    """The generated pages of docs as the code says now."""
     pages = {
+        "api.md": api_reference.render,
         "config.md": config_reference.render,
         "metrics.md": metrics_reference.render,
         "cli.md": cli_reference.render,
