@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import Struct, inspect
+from msgspec import inspect
 
 from ingestd import cli, cli_reference, config_file, config_reference, metrics_reference
 from ingestd.config import Config
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.metrics import METRICS, PREFIX
+from ingestd.status import api_reference
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 GENERATED = {
+    "api.md": api_reference.render,
     "config.md": config_reference.render,
     "metrics.md": metrics_reference.render,
     "cli.md": cli_reference.render,
@@ -62,28 +64,35 @@ def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 
 def options(parser: argparse.ArgumentParser) -> set[str]:
-    return {text for action in parser._actions for text in action.option_strings}
+    return {text for action in parser._actions for text in action.option_strings} - {"-h", "--help"}
 
 
-PARSER = cli.make_parser()
+PARSER = cli.build_parser()
 COMMANDS = commands(PARSER)
+
+
+def calls_of_ingestd(text: str) -> Iterator[list[str]]:
+    """Words after `ingestd`, from shell blocks and from code inside sentences."""
+    for match in FENCE.finditer(text):
+        if match[1] == "sh":
+            for call in re.findall(r"^(?:\S*/)?ingestd (.+)", match[2], re.MULTILINE):
+                yield shlex.split(call, comments=True)
+    for call in re.findall(r"`ingestd ([^`\n]+)`", FENCE.sub("", text)):
+        yield shlex.split(call)
 
 
 def wrong_calls(text: str) -> list[str]:
     """Calls of `ingestd` in the text whose command or option does not exist."""
     wrong = []
-    for call in re.findall(r"(?:^|[\s`/(])ingestd ((?:[a-z-]+)(?: [^`\n#|;)]*)?)", text):
-        words = shlex.split(call, comments=True)
+    for words in calls_of_ingestd(text):
         name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
-        if name not in COMMANDS:
-            wrong.append(f"ingestd {call}: no such command")
+        is_group = any(other.startswith(f"{name} ") for other in COMMANDS)
+        if name not in COMMANDS or (is_group and words[1:] and words[1] != "show|reset"):
+            wrong.append(f"ingestd {' '.join(words)}: no such command")
             continue
         known = options(COMMANDS[name]) | options(PARSER)
-        wrong += [
-            f"ingestd {call}: no option {word}"
-            for word in words
-            if word.startswith("--") and word.split("=")[0] not in known
-        ]
+        given = (word.split("=")[0] for word in words if word.startswith("--"))
+        wrong += [f"ingestd {' '.join(words)}: no option {word}" for word in given if word not in known]
     return wrong
 
 
@@ -103,20 +112,21 @@ def test_every_metric_is_documented() -> None:
     assert [metric.name for metric in METRICS if f"{PREFIX}{metric.name}" not in page] == []
 
 
-def option_names(struct: type[Struct]) -> Iterator[str]:
-    for found in inspect.multi_type_info([struct]):
-        assert isinstance(found, inspect.StructType)
-        for one in found.fields:
-            yield one.encode_name
-            kinds = [one.type, getattr(one.type, "item_type", None)]
-            yield from (
-                name for kind in kinds if isinstance(kind, inspect.StructType) for name in option_names(kind.cls)
-            )
+def option_names(kind: object) -> Iterator[str]:
+    """Names of all options in a struct and in the structs inside it."""
+    if isinstance(kind, inspect.StructType):
+        for field in kind.fields:
+            yield field.encode_name
+            yield from option_names(field.type)
+    elif isinstance(kind, inspect.Metadata):
+        yield from option_names(kind.type)
+    elif isinstance(kind, inspect.VarTupleType):
+        yield from option_names(kind.item_type)
 
 
 def test_every_configuration_option_is_documented() -> None:
     page = (DOCS / "config.md").read_text(encoding="utf-8")
-    names = set(option_names(Config))
+    names = set(option_names(inspect.type_info(Config)))
     assert {"kafka", "max_wait", "epoch", "stalled_after"} <= names
     assert [name for name in names if name not in page] == []
 
@@ -156,7 +166,9 @@ def test_every_ingestd_command_in_the_page_exists(page: Path) -> None:
     assert wrong_calls(page.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("text", ["`ingestd fly`", "\ningestd run --no-such-option x\n", "x/bin/ingestd offsets sing"])
+@pytest.mark.parametrize(
+    "text", ["`ingestd fly`", "```sh\ningestd run --no-such-option x\n```", "```sh\nbin/ingestd offsets sing\n```"]
+)
 def test_a_command_that_does_not_exist_is_found(text: str) -> None:
     assert wrong_calls(text)
 
@@ -166,7 +178,7 @@ def test_every_bench_command_in_the_pages_parses(module: str) -> None:
     make_parser: Callable[[], argparse.ArgumentParser] = import_module(module).make_parser
     calls = [call for _, text in blocks("sh") for call in re.findall(r"python -m bench (.+)", text)]
     assert calls
-    for call in calls:
+    for call in (call for call in calls if "--help" not in call):
         make_parser().parse_args(shlex.split(call, comments=True))
 
 
