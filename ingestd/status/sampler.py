@@ -54,7 +54,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     long: Rates
     """Over the last 60 seconds."""
     batch_ms: dict[str, float]
-    """Milliseconds a batch spent in each stage: mean of the last 5 seconds, or of the last batch before."""
+    """Milliseconds a batch spent in each stage: mean of the last 5 seconds that had a batch."""
     stalled_secs: float
 
     @property
@@ -106,11 +106,14 @@ class _Track:
         self.held = False
         self.quiet = 0
         """So many samples in a row were the same."""
+        self.batch_ms: dict[str, float] = {}
 
     def note(self, mono_ns: int, now_ms: int, cells: list[int], lag: int | None, held: bool) -> None:
         """Take one sample in; a partition that is not held, has no lag or moved is not standing still."""
         self.quiet = self.quiet + 1 if self.samples and self.samples[-1][1] == cells else 0
         self.samples.append((mono_ns, cells))
+        if not self.quiet:
+            self.batch_ms = _batch_ms(self.before(SHORT_SECS)[1], cells) or self.batch_ms or _last_batch_ms(cells)
         if not self.claimed_at_ms and cells[Lane.NEXT_OFFSET] >= 0:
             self.claimed_at_ms = now_ms
         if lag == 0:
@@ -149,11 +152,16 @@ def _rates(old: tuple[int, list[int]], new: tuple[int, list[int]]) -> Rates:
     )
 
 
-def _batch_ms(old: list[int], new: list[int]) -> dict[str, float]:
+def _batch_ms(old: list[int], new: list[int]) -> dict[str, float] | None:
+    """None when no batch was committed between the two samples."""
     batches = new[Lane.BATCHES] - old[Lane.BATCHES]
     if batches <= 0:
-        return {stage: new[cell] / 1e6 for stage, cell in _LAST_STAGES.items()}
+        return None
     return {stage: (new[cell] - old[cell]) / batches / 1e6 for stage, cell in STAGES.items()}
+
+
+def _last_batch_ms(cells: list[int]) -> dict[str, float]:
+    return {stage: cells[cell] / 1e6 for stage, cell in _LAST_STAGES.items()}
 
 
 def slot_name(slot: int) -> str:
@@ -165,11 +173,11 @@ def slot_name(slot: int) -> str:
 
 def _total(points: Sequence[Reading]) -> Point:
     lags = [reading.lag_records for reading in points if reading.lag_records is not None]
-    pressures = [reading.now.backpressure for reading in points]
     return Point(
         rows_per_sec=sum(reading.now.rows for reading in points),
         lag_records=sum(lags) if lags else None,
-        backpressure=sum(pressures) / len(pressures) if pressures else 0.0,
+        # The highest, not the mean: a worker of several partitions shows its pauses on the first of them.
+        backpressure=max((reading.now.backpressure for reading in points), default=0.0),
     )
 
 
@@ -230,7 +238,7 @@ class Sampler:
             now=track.rates(1),
             short=track.rates(SHORT_SECS),
             long=track.rates(LONG_SECS),
-            batch_ms=_batch_ms(track.before(SHORT_SECS)[1], cells),
+            batch_ms=track.batch_ms,
             stalled_secs=(mono_ns - track.moved_at_ns) / _NS,
         )
 

@@ -29,13 +29,12 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     bytes_per_sec: Annotated[float, Meta(description="Payload bytes committed a second, over 5 s.")]
     batch_ms: Annotated[
         dict[str, float],
-        Meta(
-            description="Milliseconds of a batch in decode, encode, write and commit: mean of 5 s, or the last batch."
-        ),
+        Meta(description="Milliseconds of a batch in decode, encode, write and commit: mean of the last busy 5 s."),
     ]
     batch_rows: Annotated[int, Meta(description="Rows of the last batch.")]
     backpressure: Annotated[
-        float, Meta(description="Share of the last 5 s in which reading waited for writing, 0 to 1.")
+        float,
+        Meta(description="Share of 5 s in which reading waited for writing, 0 to 1."),
     ]
     queued_rows: Annotated[int, Meta(description="Decoded rows that wait for the writer.")]
     records: Annotated[int, Meta(description="Records committed since the daemon started.")]
@@ -54,7 +53,7 @@ class HistoryView(Struct, frozen=True, kw_only=True):
 
     rows_per_sec: Annotated[list[float], Meta(description="Rows inserted in that second.")]
     lag_records: Annotated[list[int | None], Meta(description="Lag at that second; null while not known.")]
-    backpressure: Annotated[list[float], Meta(description="Mean share of backpressure in that second, 0 to 1.")]
+    backpressure: Annotated[list[float], Meta(description="The highest backpressure in that second, 0 to 1.")]
 
 
 class TotalView(Struct, frozen=True, kw_only=True):
@@ -67,7 +66,7 @@ class TotalView(Struct, frozen=True, kw_only=True):
     bytes_per_sec: Annotated[float, Meta(description="Payload bytes committed a second, over 5 s.")]
     lag_records: Annotated[int | None, Meta(description="Sum of the lags that are known; null when none is.")]
     lag_secs: Annotated[float | None, Meta(description="The largest lag in seconds.")]
-    backpressure: Annotated[float, Meta(description="Mean share of backpressure over 5 s, 0 to 1.")]
+    backpressure: Annotated[float, Meta(description="The highest backpressure of a partition, 0 to 1.")]
     records: Annotated[int, Meta(description="Records committed since the daemon started.")]
     rows: Annotated[int, Meta(description="Rows inserted since the daemon started.")]
     duplicates: Annotated[int, Meta(description="Duplicates since the daemon started.")]
@@ -189,7 +188,7 @@ def _total(readings: list[Reading], history: list[Point]) -> TotalView:
         bytes_per_sec=speed("payload_bytes"),
         lag_records=sum(lags) if lags else None,
         lag_secs=max(ages) if ages else None,
-        backpressure=round(speed("backpressure") / len(held), 3) if held else 0.0,
+        backpressure=round(max((reading.short.backpressure for reading in held), default=0.0), 3),
         records=count(Lane.RECORDS),
         rows=count(Lane.INSERTED),
         duplicates=count(Lane.DUPLICATES),

@@ -45,7 +45,7 @@ def test_backpressure_is_the_share_of_time_and_never_more_than_all() -> None:
     assert only(watch.tick()).now.backpressure == 1.0
 
 
-def test_batch_ms_is_the_mean_of_the_window_and_else_the_last_batch() -> None:
+def test_batch_ms_is_the_last_batch_then_the_mean_of_the_window_and_is_kept_when_nothing_comes() -> None:
     board = Board()
     lane, watch = running_lane(board, 0, 0, 0, 1000), Watch(board)
     board.set(lane, Lane.LAST_WRITE_NS, 9_000_000)
@@ -53,6 +53,17 @@ def test_batch_ms_is_the_mean_of_the_window_and_else_the_last_batch() -> None:
     board.add(lane, Lane.BATCHES, 4)
     board.add(lane, Lane.WRITE_NS, 80_000_000)
     assert only(watch.tick()).batch_ms["write"] == 20.0
+    assert only(watch.tick(100)).batch_ms["write"] == 20.0
+
+
+def test_backpressure_of_all_is_that_of_the_slowest_partition() -> None:
+    board = Board()
+    lane = running_lane(board, 0, 0, 0, 1000)
+    running_lane(board, 0, 1, 0, 1000)
+    watch = Watch(board)
+    watch.tick()
+    board.add(lane, Lane.BACKPRESSURE_NS, SECOND_NS // 2)
+    assert watch.tick().history[""][-1].backpressure == 0.5
 
 
 def test_standstill_grows_with_lag_and_ends_when_the_cursor_moves() -> None:
