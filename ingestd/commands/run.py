@@ -96,7 +96,7 @@ def _membership(config: Config, board: Board, channel: Channel, stop: Stop) -> i
 def _status(config: Config, board: Board, stop: Stop) -> int:
     from ingestd.status.server import run_status
 
-    return int(ExitCode.OK) if stop.requested() else run_status(config, board, Slot.STATUS)
+    return run_status(config, board, Slot.STATUS, stop)
 
 
 # --- embedded servers
