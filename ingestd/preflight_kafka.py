@@ -21,6 +21,7 @@ from ingestd.config import Config, Pipeline
 from ingestd.preflight_findings import Finding, State
 
 TIMEOUT_SECS = 5.0
+COORDINATOR_SECS = 15.0
 _FINAL = {
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
@@ -170,14 +171,14 @@ def _examine_group(admin: AdminClient, config: Config) -> Finding:
 
 
 def _describe_group(admin: AdminClient, group: str) -> ConsumerGroupDescription:
-    """The group; a broker that has just started needs a moment to find its coordinator."""
-    deadline = time.monotonic() + TIMEOUT_SECS
+    """The group; the first group of a cluster waits until the broker has made its topic of offsets."""
+    deadline = time.monotonic() + COORDINATOR_SECS
     while True:
         request = admin.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=TIMEOUT_SECS
+            [group], include_authorized_operations=True, request_timeout=COORDINATOR_SECS
         )
         try:
-            described: ConsumerGroupDescription = request[group].result(TIMEOUT_SECS * 2)
+            described: ConsumerGroupDescription = request[group].result(COORDINATOR_SECS * 2)
             return described
         except KafkaException as error:
             if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
