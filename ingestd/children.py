@@ -134,7 +134,7 @@ def _live(
         stop = Stop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         close_fds()
-        set_process_name(f"ingestd {name}")
+        set_process_name("ingestd-" + name.replace("worker-", "w").replace("membership", "member"))
         random.seed()
         faulthandler.enable(file=sys.__stderr__ or 2, all_threads=True)
         configure_log(name)

@@ -4,6 +4,7 @@ All its partitions are paused. It tells the supervisor (messages: see `group_vie
 the group, and writes the log ends to the board.
 """
 
+import logging
 import socket
 import time
 from collections.abc import Iterable
@@ -25,8 +26,11 @@ from ingestd.source import client_settings
 
 log = get_logger()
 
-POLL_SECS = 0.1
+POLL_SECS = 0.25
 TICK_SECS = 1.0
+QUIET_SECS = 10.0
+QUIET_SAMPLE_SECS = 3.0
+"""Log ends are asked for every TICK_SECS, but only so often once nothing has moved for QUIET_SECS: it costs 1 ms."""
 METADATA_SECS = 2.0
 MISSING_TOPIC_SECS = 5.0
 DRAIN_MARGIN_SECS = 3.0
@@ -34,6 +38,7 @@ DRAIN_MARGIN_SECS = 3.0
 LEAVE_SECS = 3.0
 FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
 
+_QUIET: dict[str, Any] = {"log_level": 2, "reconnect.backoff.max.ms": 2_000}
 # These guard what the group is used for; a user's property of the same name loses.
 _OWN_SETTINGS: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -56,7 +61,7 @@ def consumer_settings(config: Config) -> dict[str, Any]:
     A short heartbeat, because members learn of a rebalance by it: a clean stop moved partitions in 1.0 s with 1 s,
     and in up to 3 s with the default.
     """
-    settings: dict[str, Any] = {"topic.metadata.refresh.interval.ms": 5_000, "log_level": 2}
+    settings: dict[str, Any] = {"topic.metadata.refresh.interval.ms": 5_000, **_QUIET}
     if config.kafka.group_protocol == "classic":
         settings |= {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 1_000}
     settings |= client_settings(config.kafka) | _OWN_SETTINGS | {"group.id": config.kafka.group_id}
@@ -83,19 +88,23 @@ class Membership:
         self._stay = False
         self._leaving = False
         self._trouble = ""
+        self._trouble_at = 0.0
         self._missing: frozenset[str] = frozenset()
         self._metadata_at = 0.0
         self._known = False
         self._tick_at = 0.0
+        self._moved_at = time.monotonic()
+        self._sampled_at = 0.0
         self._mirrored: dict[TopicPartition, int] = {}
         self._wants_targets = False
         self._all_partitions: frozenset[TopicPartition] | None = None
         self._targets_sent = False
         try:
-            self._consumer = Consumer(
-                consumer_settings(config) | {"error_cb": self._note_error, "on_commit": self._on_commit}
-            )
-            settings = {**client_settings(config.kafka), "log_level": 2}
+            callbacks = {"error_cb": self._note_error, "on_commit": self._on_commit}
+            # Its own lines on standard error would break "one event, one line".
+            logger = logging.getLogger("librdkafka")
+            self._consumer = Consumer(consumer_settings(config) | callbacks, logger=logger)
+            settings = _QUIET | client_settings(config.kafka)
             self._questions = BrokerQuestions(settings, config.kafka.group_id)
         except (KafkaException, TypeError, ValueError) as error:
             raise ConfigError([f"kafka.properties: {error}"]) from error
@@ -115,7 +124,9 @@ class Membership:
             if time.monotonic() >= self._tick_at:
                 self._tick_at = time.monotonic() + TICK_SECS
                 self._tick()
-        self._leave()
+        if code == ExitCode.OK:
+            self._leave()
+        self._consumer.close()
         return code
 
     # --- the loop's verbs
@@ -187,16 +198,22 @@ class Membership:
             if not self._targets_sent:
                 partitions |= self._all_partitions
             self._send_committed()
-        self._questions.ask_log_ends(partitions)
+        now = time.monotonic()
+        quiet = now - self._moved_at > QUIET_SECS and partitions == self._assigned
+        if now - self._sampled_at >= (QUIET_SAMPLE_SECS if quiet else 0.0):
+            self._sampled_at = now if self._questions.ask_log_ends(partitions) else self._sampled_at
 
     def _note_log_ends(self) -> None:
         ends = self._questions.log_ends()
         if ends is None:
             return
-        if ends and not self._missing:
+        # An answer that was under way when the connection broke is not the end of the trouble.
+        if ends and not self._missing and self._sampled_at > self._trouble_at:
             self._note_trouble("")
         for lane, partition in lanes_of(self._board, self._topics, self._assigned):
             if partition in ends:
+                if ends[partition] != self._board.get(lane, Lane.NEXT_OFFSET):
+                    self._moved_at = time.monotonic()
                 self._board.set(lane, Lane.LOG_END, ends[partition])
                 self._board.set(lane, Lane.LOG_END_AT_NS, time.time_ns())
         wanted = self._all_partitions
@@ -209,6 +226,7 @@ class Membership:
         offsets = next_offsets(self._board, self._topics, self._assigned)
         moved = {one: offset for one, offset in offsets.items() if self._mirrored.get(one) != offset}
         if moved:
+            self._moved_at = time.monotonic()
             self._mirrored |= moved
             self._commit([Position(topic, partition, offset) for (topic, partition), offset in moved.items()])
 
@@ -320,6 +338,7 @@ class Membership:
         if text == self._trouble:
             return
         self._trouble = text
+        self._trouble_at = time.monotonic()
         if text:
             log.warning("kafka trouble", reason=text)
         else:
@@ -345,7 +364,6 @@ class Membership:
             settled = time.monotonic() + 0.2
             while time.monotonic() < settled:
                 self._consumer.poll(0.02)
-        self._consumer.close()
 
 
 def run_membership(config: Config, board: Board, channel: Channel, stop: Stop) -> int:

@@ -25,15 +25,19 @@ class Member:
         self.config = config
         self.board = Board()
         self.heard: list[tuple[float, Message]] = []
+        self.channel, unused = channel_pair()
+        unused.close()
         self.start()
 
     def start(self) -> None:
-        self.channel, theirs = channel_pair()
+        self.channel.close()
+        mine, theirs = channel_pair()
+        self.channel = mine
 
         def live(stop: Stop) -> int:
             from ingestd.membership import run_membership
 
-            self.channel.close()
+            mine.close()
             return run_membership(self.config, self.board, theirs, stop)
 
         def configure_log(name: str) -> None:
