@@ -81,7 +81,7 @@ function showTotals(total) {
   byId("lag").textContent = short(total.lag_records);
   byId("lag-note").textContent = total.lag_records === 0 ? "records: caught up" : `records, ${duration(total.lag_secs)}`;
   byId("pressure").textContent = percent(total.backpressure);
-  byId("pressure-note").textContent = "of the time reading waits for writing, in the slowest partition";
+  byId("pressure-note").textContent = "of the time, in the slowest partition";
   byId("total").textContent = short(total.records);
   const counts = [["rows inserted", total.rows], ["duplicates", total.duplicates], ["dead letters", total.dead_letters]];
   byId("counts").replaceChildren(...counts.flatMap(([name, value]) => [element("dt", name), element("dd", count(value))]));
