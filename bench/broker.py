@@ -134,12 +134,24 @@ def spans(properties: Properties, topic: str) -> list[tuple[int, int]]:
     reader = Consumer({**properties, "group.id": "bench-spans", "enable.auto.commit": False})
     try:
         count = len(reader.list_topics(topic, timeout=CONNECT_SECS).topics[topic].partitions)
-        return [
-            reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=CONNECT_SECS)
-            for partition in range(count)
-        ]
+        return [_span(reader, TopicPartition(topic, partition)) for partition in range(count)]
     finally:
         reader.close()
+
+
+def _span(reader: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    deadline = time.monotonic() + CONNECT_SECS
+    while True:
+        try:
+            return reader.get_watermark_offsets(partition, timeout=CONNECT_SECS)
+        except KafkaException as error:
+            # A new topic is listed before its leaders know that they are.
+            cause: KafkaError = error.args[0]
+            if not cause.retriable() and cause.code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise Problem(f"{partition.topic}-{partition.partition}: {_reason(error)}") from None
+            if time.monotonic() > deadline:
+                raise Problem(f"{partition.topic}-{partition.partition}: {_reason(error)}; try again") from None
+        time.sleep(0.1)
 
 
 def _exists(admin: AdminClient, topic: str) -> bool:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,12 +162,18 @@ def start_ingestd(config: Path, work: Path, *options: str) -> subprocess.Popen[b
     return _spawn([*_INGESTD, "run", "--config", str(config), *options], work / "ingestd.log", {}, work)
 
 
+def fetch_view(status_url: str) -> dict[str, Any]:
+    """The status page's JSON. Raises: OSError while it is not up."""
+    with urllib.request.urlopen(f"{status_url}/api/partitions", timeout=2) as answer:
+        view: dict[str, Any] = orjson.loads(answer.read())
+    return view
+
+
 def children_by_name(status_url: str) -> dict[str, int]:
     """Process ids of the daemon's children; empty while the status page is not up."""
     try:
-        with urllib.request.urlopen(f"{status_url}/api/partitions", timeout=1) as answer:
-            view = orjson.loads(answer.read())
-    except (urllib.error.URLError, OSError):
+        view = fetch_view(status_url)
+    except OSError:
         return {}
     return {child["name"]: child["pid"] for child in view["children"] if child["pid"]}
 

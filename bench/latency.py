@@ -148,7 +148,8 @@ def _figures(sent: "array[int]", looks: list[Look]) -> dict[str, Any]:
 
 def send(bootstrap_servers: str, topic: str, per_sec: float, count: int, times: Path) -> None:
     """The sender: records in turn over the partitions, each at once (no linger); its send times go to a file."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0, "partitioner": "murmur2_random"})
+    # Few requests in flight: without a limit each record is a request of its own, and a busy broker falls behind them.
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0, "max.in.flight": 5})
     producer.list_topics(topic, timeout=broker.CONNECT_SECS)
     sent = array("q", bytes(8 * count))
     rng = random.Random(1)

@@ -36,7 +36,10 @@ def describe() -> dict[str, Any]:
 def _command() -> str:
     # Results are published: where this machine keeps its files is nobody's business.
     arguments = [Path(argument).name if argument.startswith("/") else argument for argument in sys.argv]
-    return "python -m " + shlex.join([Path(sys.argv[0]).parent.name, *arguments[1:]])
+    settings = [
+        f"{name}={text}" for name, text in sorted(os.environ.items()) if name.startswith("BENCH_") and "/" not in text
+    ]
+    return " ".join([*settings, "python -m", shlex.join([Path(sys.argv[0]).parent.name, *arguments[1:]])])
 
 
 def _cpu_model() -> str:
