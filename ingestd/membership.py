@@ -89,6 +89,7 @@ class Membership:
         self._leaving = False
         self._trouble = ""
         self._trouble_at = 0.0
+        self._trouble_kind = ""
         self._missing: frozenset[str] = frozenset()
         self._metadata_at = 0.0
         self._known = False
@@ -106,8 +107,8 @@ class Membership:
             self._consumer = Consumer(consumer_settings(config) | callbacks, logger=logger)
             settings = _QUIET | client_settings(config.kafka)
             self._questions = BrokerQuestions(settings, config.kafka.group_id)
-        except (KafkaException, TypeError, ValueError) as error:
-            raise ConfigError([f"kafka.properties: {error}"]) from error
+        except KafkaException as error:
+            raise ConfigError([f"kafka.properties: {error.args[0].str()}"]) from error
 
     def run(self) -> int:
         """Until SIGTERM, or until the supervisor is gone."""
@@ -306,11 +307,15 @@ class Membership:
         self._set_assigned(self._assigned - lost)
 
     def _note_error(self, error: KafkaError) -> None:
-        """State of the connection; said once per change."""
-        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
-            self._note_trouble(f"no broker answers at {self._config.kafka.bootstrap_servers}")
-        else:
-            self._note_trouble(error.str())
+        """State of the connection; said once per kind: texts differ by addresses and milliseconds."""
+        down = error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
+        kind = "down" if down else error.name()
+        # Whatever is wrong ends in "all brokers down" as well; the cause says more.
+        if self._trouble and (down or kind == self._trouble_kind):
+            return
+        self._trouble_kind = kind
+        servers = self._config.kafka.bootstrap_servers
+        self._note_trouble(f"no broker answers at {servers}" if down else error.str())
 
     # --- what is told
 

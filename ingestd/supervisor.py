@@ -319,6 +319,9 @@ class Supervisor:
             notifier.send("READY=1", f"STATUS={text}")
         elif text != self._told and not self._is_stopping():
             notifier.send(f"STATUS={text}")
+        if not self._ready:
+            # Kafka may be away for long; that is no reason for the manager to give up on the start.
+            notifier.send("EXTEND_TIMEOUT_USEC=30000000")
         self._told = text
 
     def _log_summary(self) -> None:
