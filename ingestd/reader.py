@@ -23,8 +23,9 @@ class Handoff:
     `take` gives a lone record at once and lets a backlog fill the batch, for `max_wait` at most.
     """
 
-    def __init__(self, limits: cfg.Batch):
+    def __init__(self, limits: cfg.Batch, report: "Callable[[Handoff], None]" = lambda handoff: None):
         self._limits = limits
+        self._report = report
         self._changed = threading.Condition()
         self._parts: list[Rows] = []
         self._rows = 0
@@ -46,7 +47,10 @@ class Handoff:
         return self._bytes
 
     def put(self, part: Rows, more: bool) -> None:
-        """Add a decoded chunk; blocks while the batch is full: this is the backpressure."""
+        """Add a decoded chunk; blocks while the batch is full: this is the backpressure.
+
+        Reports while it blocks: a writer that hangs in a stalled database cannot tell anybody.
+        """
         count = len(part.records) + len(part.dead)
         with self._changed:
             if self._full(count, part.nbytes):
@@ -54,7 +58,9 @@ class Handoff:
                 began = time.perf_counter_ns()
                 while self._full(count, part.nbytes) and not self._closed:
                     self._changed.wait(_POLL_SECS)
-                self.paused_ns += time.perf_counter_ns() - began
+                    now = time.perf_counter_ns()
+                    self.paused_ns, began = self.paused_ns + now - began, now
+                    self._report(self)
             if not self._parts:
                 self._first_at = time.monotonic()
             self._parts.append(part)
@@ -62,6 +68,7 @@ class Handoff:
             self._bytes += part.nbytes
             self._more = more
             self._changed.notify_all()
+            self._report(self)
 
     def _full(self, count: int, nbytes: int) -> bool:
         if not self._parts:
@@ -102,6 +109,7 @@ class Handoff:
             if self._more:
                 self._more = False
                 self._changed.notify_all()
+            self._report(self)
 
     def fail(self, error: BaseException) -> None:
         """Let the writer raise `error` after it has taken what was read before it."""

@@ -95,8 +95,8 @@ class Worker:
     def _run_lease(self) -> None:
         """Claim, read, commit, until stopped. Everything raised ends the lease."""
         source = KafkaSource(self._config.kafka, self._pipeline, self._config.workers.prefetch)
-        handoff = Handoff(self._pipeline.batch)
         self._lanes.new_handoff()
+        handoff = Handoff(self._pipeline.batch, self._lanes.queued)
         reader = Reader(source, self._decode, handoff)
         try:
             source.seek(self._claim(source))
@@ -115,7 +115,6 @@ class Worker:
             self._board.beat(self._slot)
         if parts:
             self._writer.commit(join(parts))
-        self._lanes.queued(handoff)
         if time.monotonic() - self._collected_at > _COLLECT_EVERY_SECS:
             gc.collect()  # cycles are rare (tracebacks), and the collector is off
             self._collected_at = time.monotonic()

@@ -44,7 +44,10 @@ class WorkerBoard:
             self._board.set(lane, Lane.QUEUED_BYTES, 0)
 
     def queued(self, handoff: Handoff) -> None:
-        """Queue and backpressure as they are now; they belong to the worker and show on its first partition."""
+        """Queue and backpressure as they are now; they belong to the worker and show on its first partition.
+
+        Called from the reader thread, which alone writes these cells.
+        """
         lane = next(iter(self._lanes.values()))
         pauses, paused_ns, decode_ns = self._seen
         self._seen = (handoff.pauses, handoff.paused_ns, handoff.decode_ns)
