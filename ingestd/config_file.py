@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -205,20 +205,22 @@ def _patterns(secrets: frozenset[str]) -> list[re.Pattern[str]]:
 
 
 def _in_any_spelling(secret: str) -> re.Pattern[str]:
-    """A pattern for the secret as it is, percent-encoded, backslash-escaped, as in repr() and as in JSON.
+    """A pattern for the secret as it is, quoted as by repr(), JSON, libpq and SQL, and percent-encoded in any part.
 
-    One of up to three characters is no secret, and is masked only where it stands alone: else no word would be left.
+    At every place at most one alternative of a character can match: with more, a text that begins like the secret
+    would take exponential time. One of up to three characters is no secret, and is masked only where it stands alone:
+    else no word would be left.
     """
-    pattern = "".join(_spellings(character) for character in secret)
+    quoted = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    quoted |= {re.sub(r"([\\'])", r"\\\1", secret), secret.replace("'", "''")}
+    spellings = [re.escape(spelling) for spelling in sorted(quoted, key=len, reverse=True)]
+    pattern = f"(?:{'|'.join(spellings)}|{''.join(map(_raw_or_percent, secret))})"
     return re.compile(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)")
 
 
-def _spellings(character: str) -> str:
-    encoded = character.encode("utf-8", "surrogatepass")
-    percent = "".join(f"%{byte:02x}" for byte in encoded)
-    escaped = {json.dumps(character)[1:-1], repr(character)[1:-1], "\\" + character, quote(character, safe="")}
-    either = [re.escape(spelling) for spelling in sorted(escaped, key=len, reverse=True)]
-    return f"(?:{'|'.join(either)}|(?i:{percent})|{re.escape(character)})"
+def _raw_or_percent(character: str) -> str:
+    percent = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    return f"(?i:{percent})" if character == "%" else f"(?:{re.escape(character)}|(?i:{percent}))"
 
 
 def _without_secrets(text: str, config: Config) -> str:

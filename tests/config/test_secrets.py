@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -102,6 +103,14 @@ def test_redacted_keeps_what_is_no_secret() -> None:
     assert shown["store"]["url"] == "postgresql://user:***@h/db"
     assert shown["kafka"]["properties"] == {"sasl.username": "user", "sasl.password": "***", "ssl.key.pem": "***"}
     assert shown["status"]["token"] == "***"
+
+
+def test_redact_is_quick_on_a_text_that_is_nearly_the_secret() -> None:
+    secret = "a\\'%25" * 50
+    config = config_with(secret, "b-kafka-secret", "c-token")
+    began = time.monotonic()
+    redact((secret[:-1] + "\n") * 20, config)
+    assert time.monotonic() - began < 2
 
 
 def test_a_very_short_password_does_not_eat_the_words_around_it() -> None:
