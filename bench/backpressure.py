@@ -1,7 +1,8 @@
 """Lag and backpressure over time, through a burst and through a database that stands still. Draws them as well.
 
 The database is stalled by SIGSTOP of the daemon's own backends: connections stay open and nothing answers. Lag is what
-was produced less what was committed; the daemon's counters come from /api/partitions, four times a second.
+was produced less the cursors, read four times a second; backpressure and queues are what /api/partitions says, which
+the daemon renews once a second.
 """
 
 import itertools
@@ -69,8 +70,8 @@ class Sample(Struct):
 
 
 class _Recorder:
-    def __init__(self, status_url: str, load: Load):
-        self._status_url, self._load = status_url, load
+    def __init__(self, status_url: str, load: Load, connection: psycopg.Connection[Any], before: int):
+        self._status_url, self._load, self._connection, self._before = status_url, load, connection, before
         self._began = time.monotonic()
         self.samples: list[Sample] = []
 
@@ -95,7 +96,8 @@ class _Recorder:
         view = fetch_view(self._status_url)
         partitions = view["pipelines"][0]["partitions"]
         workers = [child["pid"] for child in view["children"] if child["pid"] and child["name"].startswith("worker")]
-        committed = sum(partition["records"] for partition in partitions)
+        found = self._connection.execute("SELECT sum(next_offset) FROM ingestd.cursors").fetchone()
+        committed = int(found[0]) - self._before if found else 0
         sample = Sample(
             secs=time.monotonic() - self._began,
             phase=phase,
@@ -128,7 +130,7 @@ def measure_backpressure(servers: Servers, course: Course) -> dict[str, Any]:
         load = Load(servers.bootstrap_servers, course.per_sec)
         try:
             await_claims(connection, PARTITIONS, work)
-            recorder = _Recorder(f"http://127.0.0.1:{port}", load)
+            recorder = _Recorder(f"http://127.0.0.1:{port}", load, connection, before)
             load.start()
             recoveries = _follow(recorder, load, connection, course)
             sent = load.stop() + before
@@ -218,9 +220,9 @@ def draw(samples: list[Sample], path: Path) -> None:
     for axes, title in ((speed, "records/s"), (lag, "lag, records"), (pressure, "backpressure, % of the last 5 s")):
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
-        for sample, following in itertools.pairwise(samples):
-            if sample.phase in _SHADES:
-                axes.axvspan(sample.secs, following.secs, color=_SHADES[sample.phase], alpha=0.2)
+        for phase, color in _SHADES.items():
+            span = [sample.secs for sample in samples if sample.phase == phase]
+            axes.axvspan(span[0], span[-1] + _EVERY_SECS, color=color, alpha=0.2, linewidth=0)
     pressure.set_xlabel("s (orange: burst, gray: the database stands still)")
     figure.tight_layout()
     figure.savefig(path, dpi=100)

@@ -52,7 +52,8 @@ def test_latency_from_produce_to_visible_row(benchmark: BenchmarkFixture, server
 
 
 def test_lag_and_backpressure_through_a_burst_and_a_stall(benchmark: BenchmarkFixture, servers: Servers) -> None:
-    course = Course(per_sec=5000, burst_factor=30, calm_secs=SECS / 2, burst_secs=SECS / 2, stall_secs=SECS / 2)
+    # Fast enough that a stall fills the bounded queues: below that there is lag, but no backpressure.
+    course = Course(per_sec=20_000, burst_factor=10, calm_secs=SECS / 2, burst_secs=SECS / 2, stall_secs=SECS)
     result = once(benchmark, lambda: measure_backpressure(servers, course))
     title = "Lag and backpressure through a burst and a stalled database"
     note = "3 partitions. The stall: SIGSTOP of the daemon's database backends, then SIGCONT."
