@@ -20,6 +20,8 @@ class Encoded(Struct):
     pieces: list[bytes]
     """One binary COPY, in writes of some hundred kilobytes."""
     count: int
+    repeats: bool
+    """Whether a key is there twice: then the order of insertion tells which row stays."""
     encode_ns: int
 
     def record(self, n: int) -> Record:
@@ -53,15 +55,26 @@ def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
     Sorted rows take neighbouring index pages, and all workers lock keys in one order.
     """
     began = time.perf_counter_ns()
-    columns, order = rows.columns, None
+    columns, order, repeats = rows.columns, None, False
     if key and columns.num_rows > 1:
         if len(key) == 1:
             order = pc.sort_indices(columns.column(key[0]))
         else:
             order = pc.sort_indices(columns, sort_keys=[(name, "ascending") for name in key])
         columns = columns.take(order)
+        repeats = _repeats(columns, key)
     pieces = encoder(columns) if columns.num_rows else []
-    return Encoded(rows, order, pieces, columns.num_rows, time.perf_counter_ns() - began)
+    return Encoded(rows, order, pieces, columns.num_rows, repeats, time.perf_counter_ns() - began)
+
+
+def _repeats(columns: pa.RecordBatch, key: Sequence[str]) -> bool:
+    """Whether two neighbours of the sorted batch have one key; null equals nothing."""
+    same = None
+    for name in key:
+        column = columns.column(name)
+        equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
+        same = equal if same is None else pc.and_(same, equal)
+    return bool(pc.any(same).as_py())
 
 
 def split(rows: Rows) -> tuple[Rows, Rows]:

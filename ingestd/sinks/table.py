@@ -89,14 +89,17 @@ class TableSink:
         if not batch.count:
             return Outcome(0, 0, [], way.name.lower())
         cursor, statements = tx.cursor, self._sql
-        with cursor.copy(statements.copy_table if way is Way.DIRECT else statements.copy_staging) as copy:
+        numbered = way > Way.STAGED or (way is Way.STAGED and batch.repeats)
+        staging = statements.copy_numbered if numbered else statements.copy_staging
+        with cursor.copy(statements.copy_table if way is Way.DIRECT else staging) as copy:
             for piece in batch.pieces:
                 copy.write(piece)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:
             inserted = batch.count
         elif way is Way.STAGED:
-            inserted = cursor.execute(statements.insert, prepare=True).rowcount
+            insert = statements.insert_in_order if numbered else statements.insert
+            inserted = cursor.execute(insert, prepare=True).rowcount
         elif way is Way.SCREENED:
             inserted = self._write_screened(batch, cursor, statements, dead)
         else:
@@ -109,7 +112,7 @@ class TableSink:
         assert statements.screen and statements.insert_screened
         for n, name in cursor.execute(statements.screen, prepare=True).fetchall():
             reason = f'row violates check constraint "{name}"'
-            dead.append(dead_letter(batch.record(n - 1), "write", None, reason, "23514"))
+            dead.append(dead_letter(batch.record(n), "write", None, reason, "23514"))
         return cursor.execute(statements.insert_screened, prepare=True).rowcount
 
     def _write_looped(

@@ -11,6 +11,9 @@ from ingestd.stores.postgres_errors import record_fault_condition
 from ingestd.stores.statements import load_statements
 
 STAGING = sql.SQL("pg_temp.ingestd_staging")
+NUMBERED = sql.SQL("pg_temp.ingestd_numbered")
+"""Staging with a row number, in the order of the COPY. The heap keeps no order: a small row goes back into the free
+space of an earlier page."""
 _LOOP = load_statements("loop.sql")["loop"].decode()
 
 
@@ -20,9 +23,12 @@ class TableSql(Struct, frozen=True):
     name: str
     copy_table: bytes
     copy_staging: bytes
+    copy_numbered: bytes
     insert: bytes
+    insert_in_order: bytes
+    """From the numbered staging: of equal keys in a batch the first wins."""
     screen: bytes | None
-    """Row number (from 1) and constraint of every staged row that a CHECK refuses; None when there is no CHECK."""
+    """Row number (from 0) and constraint of every staged row that a CHECK refuses; None when there is no CHECK."""
     insert_screened: bytes | None
     loop: bytes
     setup: tuple[bytes, ...]
@@ -58,32 +64,41 @@ def table_sql(table: cfg.Table, schema: Schema, checks: Sequence[tuple[str, str]
         sql.SQL(" ON CONFLICT ({}) DO NOTHING").format(_names(table.key)) if table.mode == "insert" else sql.SQL("")
     )
     into = sql.SQL("INSERT INTO {} ({}) ").format(name, columns)
-    chosen = sql.SQL("SELECT {} FROM ").format(_casts(schema, "s")) + STAGING + sql.SQL(" AS s")
+    chosen = sql.SQL("SELECT {} FROM ").format(_casts(schema, "s"))
+    numbered, in_order = chosen + NUMBERED + sql.SQL(" AS s"), sql.SQL(" ORDER BY s.ingestd_row")
     plain = [(check, text) for check, text in checks]
     refused = sql.SQL(" AND ").join(_sql(f"({text}) IS NOT FALSE") for _, text in plain)
     return TableSql(
         name=table.name,
         copy_table=sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(name, columns).as_bytes(),
-        copy_staging=(
-            sql.SQL("COPY ") + STAGING + sql.SQL(" ({}) FROM STDIN (FORMAT binary)").format(columns)
-        ).as_bytes(),
-        insert=(into + chosen + conflict).as_bytes(),
+        copy_staging=_copy_into(STAGING, columns),
+        copy_numbered=_copy_into(NUMBERED, columns),
+        insert=(into + chosen + STAGING + sql.SQL(" AS s") + conflict).as_bytes(),
+        insert_in_order=(into + numbered + in_order + conflict).as_bytes(),
         screen=_screen(plain) if plain else None,
-        insert_screened=(into + chosen + sql.SQL(" WHERE ") + refused + conflict).as_bytes() if plain else None,
-        loop=_loop(into, chosen, conflict, schema),
+        insert_screened=(
+            (into + numbered + sql.SQL(" WHERE ") + refused + in_order + conflict).as_bytes() if plain else None
+        ),
+        loop=_loop(into, numbered, conflict, schema),
         setup=_setup(schema),
     )
 
 
+def _copy_into(staging: sql.SQL, columns: sql.Composed) -> bytes:
+    return (sql.SQL("COPY ") + staging + sql.SQL(" ({}) FROM STDIN (FORMAT binary)").format(columns)).as_bytes()
+
+
 def _screen(checks: Sequence[tuple[str, str]]) -> bytes:
     first = sql.SQL(" ").join(_sql(f"WHEN ({text}) IS FALSE THEN ") + sql.Literal(name) for name, text in checks)
-    inner = sql.SQL("SELECT row_number() OVER () AS n, CASE ") + first + sql.SQL(" END AS refused FROM ") + STAGING
+    base = sql.SQL("SELECT ingestd_row - (SELECT min(ingestd_row) FROM ") + NUMBERED + sql.SQL(") AS n, CASE ")
+    inner = base + first + sql.SQL(" END AS refused FROM ") + NUMBERED
     return (sql.SQL("SELECT n, refused FROM (") + inner + sql.SQL(") AS s WHERE refused IS NOT NULL")).as_bytes()
 
 
-def _loop(into: sql.Composable, chosen: sql.Composable, conflict: sql.Composable, schema: Schema) -> bytes:
-    block = into + chosen + sql.SQL(" WHERE s.ctid >= low AND s.ctid < high") + conflict + sql.SQL(";")
-    row = into + sql.SQL("VALUES ({})").format(_casts(schema, "staged")) + conflict + sql.SQL(";")
+def _loop(into: sql.Composable, numbered: sql.Composable, conflict: sql.Composable, schema: Schema) -> bytes:
+    rows = sql.SQL(" WHERE s.ingestd_row >= ingestd_next AND s.ingestd_row < ingestd_next + 50 ORDER BY s.ingestd_row")
+    block = into + numbered + rows + conflict + sql.SQL(";")
+    row = into + sql.SQL("VALUES ({})").format(_casts(schema, "ingestd_staged")) + conflict + sql.SQL(";")
     text = _LOOP
     for hole, statement in (("{insert_block}", block), ("{insert_row}", row)):
         text = text.replace(hole, statement.as_string())
@@ -96,8 +111,14 @@ def _setup(schema: Schema) -> tuple[bytes, ...]:
         sql.SQL("{} " + column.type.stage_type).format(sql.Identifier(column.name)) for column in schema.columns
     )
     return (
-        b"DROP TABLE IF EXISTS pg_temp.ingestd_staging, pg_temp.ingestd_refused",
+        b"DROP TABLE IF EXISTS pg_temp.ingestd_staging, pg_temp.ingestd_numbered, pg_temp.ingestd_refused",
         sql.SQL("CREATE TEMPORARY TABLE ingestd_staging ({}) ON COMMIT DELETE ROWS").format(columns).as_bytes(),
+        sql.SQL(
+            "CREATE TEMPORARY TABLE ingestd_numbered ({}, ingestd_row bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)"
+            " ON COMMIT DELETE ROWS"
+        )
+        .format(columns)
+        .as_bytes(),
         b"CREATE TEMPORARY TABLE ingestd_refused (n integer, sqlstate text, message text, column_name text,"
         b" constraint_name text) ON COMMIT DELETE ROWS",
     )
