@@ -57,7 +57,7 @@ class Watch:
             asked_per_sec=self._load.per_sec,
             produced_per_sec=(produced - last_produced) / max(at - last_at, 1e-3),
             rows_per_sec=total.get("rows_per_sec"),
-            # From both ends, not from the daemon, which looks for log ends once a second: here lag should be seen moving.
+            # From both ends: the daemon looks for log ends once a second, and here lag should be seen moving.
             lag_records=max(0, produced - rows),
             backpressure=total.get("backpressure"),
             dead_letters=total.get("dead_letters"),
