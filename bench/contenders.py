@@ -61,7 +61,7 @@ class Ingestd:
         """The table, and no ledger."""
         connection.execute(f"DROP TABLE IF EXISTS {self._target.table}")
         connection.execute("DROP SCHEMA IF EXISTS ingestd CASCADE")
-        connection.execute(self._target.create(self._staged, self._check))
+        connection.execute(self._target.create(self._check))
 
     def start(self, work: Path) -> Started:
         """See `Contender`."""

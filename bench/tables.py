@@ -4,9 +4,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-# Nothing ever fills it. A column that has no direct binary form keeps ingestd on the staged way.
-_ONLY_STAGED = "only_staged timestamptz[]"
-
 
 class Target(NamedTuple):
     """A table: its columns as SQL and as the pipeline's declaration, and as Arrow for the COPY limit."""
@@ -19,20 +16,18 @@ class Target(NamedTuple):
     fields: tuple[str, ...]
     """The records' field of each Arrow column."""
 
-    def create(self, staged: bool = False, check: bool = False) -> str:
+    def create(self, check: bool = False) -> str:
         """The statement that makes the table."""
-        extra = (", " + _ONLY_STAGED if staged else "") + (", CHECK (amount > 0)" if check else "")
+        extra = ", CHECK (amount > 0)" if check else ""
         return f"CREATE TABLE {self.table} ({self.sql_columns}{extra})"
 
     def pipeline(self, topic: str, staged: bool = False) -> str:
         """The [[pipeline]] section for `topic`."""
-        columns = list(self.toml_columns)
-        if staged:
-            columns.append('name = "only_staged", type = "timestamptz[]"')
-        lines = "".join(f"  {{ {column} }},\n" for column in columns)
+        lines = "".join(f"  {{ {column} }},\n" for column in self.toml_columns)
         return (
             f'[[pipeline]]\nname = "bench"\ntopic = "{topic}"\ncolumn = [\n{lines}]\n\n'
             f'[pipeline.table]\nname = "{self.table}"\nmode = "insert"\nkey = ["tx_id"]\n'
+            f"direct = {str(not staged).lower()}\n"
         )
 
 

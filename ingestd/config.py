@@ -187,6 +187,12 @@ class Table(_Options, frozen=True, kw_only=True):
         ),
     ] = "append"
     key: Annotated[tuple[str, ...], Meta(description="Columns of the key, for insert.")] = ()
+    direct: Annotated[
+        bool,
+        Meta(
+            description="Copy straight into the table while its keys are new. false: every batch goes through staging, for topics full of repeats: a failed COPY leaves dead tuples behind."
+        ),
+    ] = True
     create: Annotated[
         bool, Meta(description="Create the table when it does not exist. An existing table is only checked.")
     ] = False

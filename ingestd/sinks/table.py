@@ -77,9 +77,10 @@ class TableSink:
         ways = [Way.LOOPED]
         if self._sql.screen:
             ways.append(Way.SCREENED)
-        if self._pipeline.table.mode == "insert" or not self._schema.direct:
+        direct = self._schema.direct and self._pipeline.table.direct
+        if self._pipeline.table.mode == "insert" or not direct:
             ways.append(Way.STAGED)
-        if self._schema.direct:
+        if direct:
             ways.append(Way.DIRECT)
         return tuple(sorted(ways))
 
