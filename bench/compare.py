@@ -13,7 +13,7 @@ WAYS = (False, True)
 BAD_KINDS = ("decode", "check")
 NOTE = (
     "4 partitions; servers with default settings, fsync on; every run verified by counting. "
-    "Staged: a column that has no direct binary form, never filled, keeps ingestd from COPY straight into the table."
+    "Staged: every batch by COPY into a temporary table, then INSERT .. ON CONFLICT DO NOTHING."
 )
 
 
