@@ -140,14 +140,20 @@ WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topi
 ORDER BY partition FOR UPDATE
 
 -- name: check_constraints
--- CHECK constraints whose columns are all among those that ingestd writes: only these can be asked of staged rows.
+-- CHECK constraints that staged rows answer as the table would: over columns that ingestd writes, in the database's
+-- collation, not over the whole row; and none when a trigger may change the row before it is checked.
 SELECT c.conname, pg_get_expr(c.conbin, c.conrelid)
 FROM pg_constraint c
 WHERE c.conrelid = %(table)s::regclass AND c.contype = 'c'
   AND coalesce(to_jsonb(c) ->> 'conenforced', 'true') = 'true'
   AND NOT EXISTS (
       SELECT FROM unnest(c.conkey) k
-      JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k
-      WHERE a.attname <> ALL(%(columns)s))
+      LEFT JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k
+      WHERE a.attname IS NULL OR a.attname <> ALL(%(columns)s)
+         OR (a.attcollation <> 0 AND a.attcollation <> 'pg_catalog."default"'::regcollation))
+  AND NOT EXISTS (
+      SELECT FROM pg_trigger g
+      WHERE (g.tgrelid = c.conrelid OR g.tgrelid IN (SELECT relid FROM pg_partition_tree(c.conrelid)))
+        AND g.tgtype & 7 = 7 AND g.tgenabled <> 'D')  -- row, before, insert
   AND cardinality(c.conkey) > 0
 ORDER BY c.conname
