@@ -156,9 +156,18 @@ class Writer:
             for half in split(rows):
                 self.commit(half)
             return
-        at = rows.tiles[0]
         if not rows.records or isinstance(cause, str):
-            said = f"{self._key.topic}-{at.partition} offset {at.start}: {cause}"
-            raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [at.partition])
+            partition, offset = _place(rows)
+            said = f"{self._key.topic}-{partition} offset {offset}: {cause}"
+            raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [partition])
         letter = dead_letter(rows.records[0], "write", None, cause.reason, cause.sqlstate)
         self.commit(Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes))
+
+
+def _place(rows: Rows) -> tuple[int, int]:
+    """(partition, offset) of the only record; its tiles may begin with holes, and with those of other partitions."""
+    if rows.records:
+        return rows.records[0].partition(), rows.records[0].offset()
+    if rows.dead:
+        return rows.dead[0].partition, rows.dead[0].offset
+    return rows.tiles[0].partition, rows.tiles[0].start

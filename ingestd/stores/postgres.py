@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ingestd import config as cfg
 from ingestd.batch import Tile
 from ingestd.errors import Halt, IngestdError, LeaseLost
-from ingestd.stores.postgres_errors import RowsRefused, connect_error, decide
+from ingestd.stores.postgres_errors import RowsRefused, UnknownFault, connect_error, decide
 from ingestd.stores.statements import load_statements
 
 SQL = load_statements()
@@ -254,7 +254,8 @@ class PostgresStore:
     def _decided(self, error: psycopg.Error, at_commit: bool) -> IngestdError:
         """The decision for `error`; the transaction is rolled back, the connection kept where it is still good."""
         decision = decide(error, self._where, at_commit)
-        self._roll_back(keep=isinstance(decision, RowsRefused | Halt))
+        # UnknownFault: the isolation goes on in this session, the one that the next claim knows to end.
+        self._roll_back(keep=isinstance(decision, RowsRefused | Halt | UnknownFault))
         return decision
 
     def _roll_back(self, keep: bool) -> None:
