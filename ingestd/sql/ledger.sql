@@ -85,6 +85,9 @@ FROM old
 WHERE c.pipeline = %(pipeline)s AND c.sink_group = %(sink_group)s AND c.topic = %(topic)s AND c.partition = old.partition
 RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start
 
+-- name: own_session
+SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
+
 -- name: terminate
 -- Ends the previous holder's session when it still is that session: a client stopped in the middle of COPY keeps
 -- its row locks, and no timeout of PostgreSQL ends it. Waits at most 5 s for it to be gone.

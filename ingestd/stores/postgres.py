@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ingestd import config as cfg
 from ingestd.batch import Tile
-from ingestd.errors import Halt, IngestdError, LeaseLost
+from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.postgres_errors import RowsRefused, UnknownFault, connect_error, decide
 from ingestd.stores.statements import load_statements
 
@@ -105,6 +105,10 @@ class PostgresStore:
         self._options = options
         self._key = key
         self._connection: psycopg.Connection[Any] | None = None
+        self._claimant: psycopg.Connection[Any] | None = None
+        """The session that claimed, and that the next claim will end; no other may commit."""
+        self._own_sessions: set[tuple[int, Any]] = set()
+        """Sessions in which a claim was tried since the last one that is known to hold."""
         self._where = place(str.__str__(options.url))
 
     def open(self) -> psycopg.Connection[Any]:
@@ -155,11 +159,13 @@ class PostgresStore:
         `first_offsets(new, first_run)` gives (offset, topic id) of partitions that the ledger has never seen; on the
         first run of all it may name every partition of the topic, so that they are pinned at one moment.
         `held` are the epochs of the lease that is being renewed after a fault.
-        Raises: LeaseLost when another worker has claimed one of `held` since.
+        Raises: LeaseLost when another worker has claimed one of `held` since, Retryable when a partition has no
+        first offset.
         """
         connection = self.open()
         wanted = self._key.params(partitions=list(partitions))
         with self.deciding(), connection.cursor() as cursor:
+            self._own_sessions.update(cursor.execute(SQL["own_session"]).fetchall())
             known = {row[0] for row in cursor.execute(SQL["known_partitions"], wanted)}
             connection.commit()
             if new := sorted(set(partitions) - known):
@@ -167,25 +173,34 @@ class PostgresStore:
                     values = self._key.params(partition=partition, next_offset=offset, topic_id=topic_id)
                     cursor.execute(SQL["first_cursor"], values)
                 connection.commit()
-            rows = self._raise_epochs(cursor, wanted)
-            if held:
-                self._still_ours(rows, held)
+            rows = self._raise_epochs(cursor, wanted, held or {})
+            if missing := sorted(set(partitions) - {row[0] for row in rows}):
+                raise Retryable(
+                    f"{self._key.topic}: no cursor for partitions {missing}; the topic does not have them yet"
+                )
             connection.commit()
             for previous in {row[5:7] for row in rows if row[5] is not None}:
                 self._terminate(cursor, *previous)
+            self._own_sessions = set(cursor.execute(SQL["own_session"]).fetchall())
+            connection.commit()
+        self._claimant = connection
         return [Claimed(row[0], row[1], row[2], row[3] or "") for row in sorted(rows)]
 
-    def _raise_epochs(self, cursor: psycopg.Cursor[Any], wanted: dict[str, Any]) -> list[Any]:
+    def _raise_epochs(self, cursor: psycopg.Cursor[Any], wanted: dict[str, Any], held: dict[int, int]) -> list[Any]:
         """The claimed rows; a zombie that stopped between its cursor update and COMMIT is ended first."""
         for attempt in (1, 2):
             try:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_CLAIM_LOCK_TIMEOUT,))
-                return cursor.execute(SQL["claim"], wanted).fetchall()
+                rows = cursor.execute(SQL["claim"], wanted).fetchall()
+                self._still_ours([(row[0], *row[4:7]) for row in rows], held)
+                return rows
             except psycopg.errors.LockNotAvailable:
                 self.open().rollback()
                 if attempt == 2:
                     raise
-                for row in cursor.execute(SQL["read_cursors"], wanted).fetchall():
+                rows = cursor.execute(SQL["read_cursors"], wanted).fetchall()
+                self._still_ours([(row[0], *row[2:5]) for row in rows], held)  # or a zombie would end the new owner
+                for row in rows:
                     if row[3] is not None:
                         self._terminate(cursor, row[3], row[4])
         raise AssertionError("unreachable")
@@ -195,10 +210,10 @@ class PostgresStore:
         self.open().commit()
 
     def _still_ours(self, rows: list[Any], held: dict[int, int]) -> None:
-        for partition, _, _, _, old_epoch, *_ in rows:
-            if held.get(partition, old_epoch) != old_epoch:
-                self.open().rollback()
-                raise LeaseLost(f"{self._key.topic}-{partition}: claimed by another worker (epoch {old_epoch})")
+        """`rows` are (partition, epoch, pid, start) of the holders. Our own claim whose answer was lost is ours."""
+        for partition, epoch, *session in rows:
+            if held.get(partition, epoch) != epoch and tuple(session) not in self._own_sessions:
+                raise LeaseLost(f"{self._key.topic}-{partition}: claimed by another worker (epoch {epoch})")
 
     @contextmanager
     def transaction(self, tiles: Sequence[Tile], epochs: dict[int, int]) -> Iterator[Transaction]:
@@ -207,6 +222,8 @@ class PostgresStore:
         READ COMMITTED. The cursors move last, in partition order: a zombie finds no row and rolls back.
         """
         connection = self.open()
+        if connection is not self._claimant:
+            raise Retryable(f"PostgreSQL at {self._where}: the session that claimed is gone")
         with self.deciding() as phase, connection.cursor() as cursor:
             tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles})
             began = time.perf_counter_ns()
