@@ -12,7 +12,7 @@ from bench.tables import CONTRACT, SKETCH
 WAYS = (False, True)
 BAD_KINDS = ("decode", "check")
 NOTE = (
-    "4 partitions; servers with default settings, fsync on; every run verified by counting. "
+    "4 partitions, one worker process a core; servers with default settings, fsync on; every run verified by counting. "
     "Staged: every batch by COPY into a temporary table, then INSERT .. ON CONFLICT DO NOTHING."
 )
 

@@ -67,7 +67,8 @@ class Ingestd:
         """See `Contender`."""
         port = free_ports(1)[0]
         pipeline = self._target.pipeline(self._load.topic, self._staged)
-        config = write_config(work, self._servers, pipeline, port)
+        # One worker a core, as the sketch has: broker and database share the cores too.
+        config = write_config(work, self._servers, pipeline, port, f"max_workers = {os.cpu_count()}")
         child = start_ingestd(config, work, "--until-caught-up")
         return Started([child], lambda: None, f"http://127.0.0.1:{port}")
 
