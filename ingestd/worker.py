@@ -61,6 +61,8 @@ class Worker:
             self._lanes,
         )
         self._stopping = False
+        self._failures = 0
+        """Faults in a row, with no batch committed between them."""
         self._collected_at = time.monotonic()
 
     def _limit(self, partition: int) -> DeadLetterLimit:
@@ -73,14 +75,13 @@ class Worker:
 
     def run(self) -> ExitCode:
         """Lease after lease until told to stop, fenced, or halted in every partition."""
-        failures = 0
         while not self._stopping:
             began = time.monotonic()
             try:
                 self._run_lease()
             except Retryable as fault:
-                failures = 1 if time.monotonic() - began > _LONGEST_BACKOFF_SECS else failures + 1
-                self._retry(fault, failures)
+                self._failures = 1 if time.monotonic() - began > _LONGEST_BACKOFF_SECS else self._failures + 1
+                self._retry(fault, self._failures)
             except LeaseLost as lost:
                 self._log.warning("lease lost", reason=str(lost))
                 return ExitCode.LEASE_LOST
@@ -115,6 +116,7 @@ class Worker:
             self._board.beat(self._slot)
         if parts:
             self._writer.commit(join(parts))
+            self._failures = 0  # the environment works: the next fault is a new one
         if time.monotonic() - self._collected_at > _COLLECT_EVERY_SECS:
             gc.collect()  # cycles are rare (tracebacks), and the collector is off
             self._collected_at = time.monotonic()
