@@ -61,6 +61,7 @@ class Fleet:
         self._start = start
         self._planned: dict[Share, Planned] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self._distrusted_at = 0.0
         self.running: dict[int, Running] = {}
         """By pid."""
         self.fatal: ExitCode | None = None
@@ -94,7 +95,7 @@ class Fleet:
         for share, planned in self._planned.items():
             if planned.halted or now < planned.start_at or self._is_busy(share):
                 continue
-            if confirmed_at < planned.confirm_after:
+            if confirmed_at < max(planned.confirm_after, self._distrusted_at):
                 waits = True
                 continue
             self._start_share(share, planned, now)
@@ -110,8 +111,7 @@ class Fleet:
 
     def distrust(self, now: float) -> None:
         """Every start from here on needs a confirmation newer than `now`."""
-        for planned in self._planned.values():
-            planned.confirm_after = max(planned.confirm_after, now)
+        self._distrusted_at = now
 
     def next_start(self) -> float | None:
         """When the next pause ends, or None when nothing waits."""

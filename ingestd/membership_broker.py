@@ -5,18 +5,23 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from ingestd import planning
 
 ANSWER_SECS = 10.0
+STALE_LEADER = frozenset(
+    {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION}
+)
+"""After a broker restart the client goes on asking with the leader epoch it has cached, for minutes: start it anew."""
 
 
 class BrokerQuestions:
     """At most one question of each kind is under way; its answer is fetched by asking again."""
 
     def __init__(self, settings: dict[str, Any], group_id: str) -> None:
+        self._settings = settings
         self._admin = AdminClient(settings)
         self._group_id = group_id
         self._log_ends: dict[TopicPartition, Future[Any]] = {}
@@ -38,6 +43,9 @@ class BrokerQuestions:
         if not self._log_ends or not all(future.done() for future in self._log_ends.values()):
             return None
         answers, self._log_ends = self._log_ends, {}
+        errors = [error for future in answers.values() if isinstance(error := future.exception(), KafkaException)]
+        if any(error.args[0].code() in STALE_LEADER for error in errors):
+            self._admin = AdminClient(self._settings)
         return {
             (one.topic, one.partition): future.result().offset
             for one, future in answers.items()
