@@ -60,6 +60,8 @@ class DeadLetterLimit:
     def commit(self) -> None:
         """The batch that was checked last is committed: it counts from now on."""
         records, dead, self._run = self._after
+        if not records:
+            return
         self._window.append((records, dead))
         self._seen += records
         self._dead += dead

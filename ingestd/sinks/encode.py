@@ -30,16 +30,23 @@ class Encoded(Struct):
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Several consecutive chunks as one batch; tiles of a partition melt into one."""
+    """Several consecutive chunks as one batch; tiles of a partition melt into one.
+
+    Raises: ValueError when they do not meet, a defect: what lies between would be skipped.
+    """
     if len(parts) == 1:
         return parts[0]
     tiles: dict[int, Tile] = {}
     for part in parts:
         for tile in part.tiles:
             before = tiles.get(tile.partition)
+            if before and before.end != tile.start:
+                raise ValueError(f"partition {tile.partition}: chunks end at {before.end} and go on at {tile.start}")
             tiles[tile.partition] = Tile(tile.partition, before.start if before else tile.start, tile.end)
     columns = pa.Table.from_batches([part.columns for part in parts]).combine_chunks()
     batches = columns.to_batches()
+    if len(batches) > 1:
+        raise ValueError("a column of one batch is larger than Arrow can join; lower batch.max_bytes")
     return Rows(
         tiles=list(tiles.values()),
         columns=batches[0] if batches else parts[0].columns,
@@ -53,7 +60,11 @@ def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
     """Sorted by `key` (stable, bytes order for text: COLLATE "C") and encoded once for every way in.
 
     Sorted rows take neighbouring index pages, and all workers lock keys in one order.
+
+    Raises: ValueError when rows and records differ in number, a defect: a record would be skipped.
     """
+    if rows.columns.num_rows != len(rows.records):
+        raise ValueError(f"{rows.columns.num_rows} rows of {len(rows.records)} records")
     began = time.perf_counter_ns()
     columns, order, repeats = rows.columns, None, False
     if key and columns.num_rows > 1:
