@@ -59,8 +59,9 @@ def test_halves_tile_what_was_split_down_to_single_records(logs: list[str]) -> N
 @given(st.lists(_LOGS, min_size=1, max_size=4))
 def test_joined_chunks_are_one_tile_a_partition(chunks: list[list[str]]) -> None:
     width = max(len(log) for logs in chunks for log in logs)
-    parts = [_rows([log.ljust(width, ".") for log in logs], n * width) for n, logs in enumerate(chunks)]
-    partitions = min(len(logs) for logs in chunks)
+    partitions = max(len(logs) for logs in chunks)
+    filled = [[log.ljust(width, ".") for log in [*logs, *[""] * (partitions - len(logs))]] for logs in chunks]
+    parts = [_rows(logs, n * width) for n, logs in enumerate(filled)]
     joined = join(parts)
     assert _places(joined) == sorted(place for part in parts for place in _places(part))
     assert joined.columns.num_rows == len(joined.records)
