@@ -140,15 +140,24 @@ class KafkaSource:
         try:
             if start == "committed":
                 asked = [TopicPartition(self._topic, p) for p in partitions]
-                found = self._consumer.committed(asked, timeout=_METADATA_TIMEOUT_SECS)
+                found = self._told(self._consumer.committed(asked, timeout=_METADATA_TIMEOUT_SECS))
                 # A partition the older consumer never committed: from the beginning, so that nothing is lost.
                 return {t.partition: t.offset if t.offset >= 0 else self.watermarks(t.partition)[0] for t in found}
             at_ms = int(datetime.fromisoformat(start).timestamp() * 1000)
+            # Asked first: a record that arrives after the second question is not before the end.
+            ends = {p: self.watermarks(p)[1] for p in partitions}
             asked = [TopicPartition(self._topic, p, at_ms) for p in partitions]
-            found = self._consumer.offsets_for_times(asked, timeout=_METADATA_TIMEOUT_SECS)
-            return {t.partition: t.offset if t.offset >= 0 else self.watermarks(t.partition)[1] for t in found}
+            found = self._told(self._consumer.offsets_for_times(asked, timeout=_METADATA_TIMEOUT_SECS))
+            return {t.partition: t.offset if t.offset >= 0 else ends[t.partition] for t in found}
         except KafkaException as error:
             raise Retryable(f"Kafka, topic {self._topic}: {error.args[0].str()}") from error
+
+    def _told(self, answers: list[TopicPartition]) -> list[TopicPartition]:
+        """`answers`, none of which is an error: its offset would be the question's own number."""
+        for answer in answers:
+            if answer.error is not None:
+                raise Retryable(f"Kafka, {self._topic}-{answer.partition}: {answer.error.str()}")
+        return answers
 
     def close(self) -> None:
         """Leave; nothing is committed to the group from here."""
