@@ -8,7 +8,7 @@ from typing import Protocol
 from ingestd import config as cfg
 from ingestd.batch import Chunk, Decode, Rows
 
-_POLL_SECS = 0.25
+_POLL_SECS = 0.5
 
 
 class Source(Protocol):

@@ -28,7 +28,7 @@ from ingestd.stores.postgres import LedgerKey, PostgresStore
 from ingestd.worker_board import WorkerBoard
 from ingestd.writer import Writer
 
-_TURN_SECS = 0.25
+_TURN_SECS = 0.5
 _FIRST_BACKOFF_SECS = 0.2
 _LONGEST_BACKOFF_SECS = 10.0
 _READER_HANGS_AFTER_SECS = 60.0
@@ -110,7 +110,7 @@ class Worker:
             self._store.close()
 
     def _turn(self, handoff: Handoff, reader: Reader) -> None:
-        """One batch, or a quarter of a second without one."""
+        """One batch, or half a second without one."""
         parts = handoff.take(_TURN_SECS)
         if time.monotonic() - reader.turned_at < _READER_HANGS_AFTER_SECS or handoff.rows:
             self._board.beat(self._slot)
