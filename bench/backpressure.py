@@ -21,7 +21,7 @@ from bench.contenders import fetch_view, last_line, start_ingestd, write_config
 from bench.latency import await_claims
 from bench.problem import Problem
 from bench.servers import Servers
-from ingestd.demo_load import PARTITIONS, TOPIC, Load
+from ingestd.demo.load import PARTITIONS, TOPIC, Load
 from ingestd.embedded.child import end_child, free_ports
 
 _EVERY_SECS = 0.25

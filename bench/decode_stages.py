@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ingestd.batch import Chunk, Record, Tile
-from ingestd.config import Column, Pipeline, Table
+from ingestd.config.options import Column, Pipeline, Table
 from ingestd.decode.json import builder_for, make_decoder
 from ingestd.decode.shape import shape_of
 from ingestd.schema import Schema

@@ -26,7 +26,7 @@ from bench import broker
 from bench.contenders import last_line, start_ingestd, write_config
 from bench.problem import Problem
 from bench.servers import PARTITIONS, Servers
-from ingestd.demo_load import Pace
+from ingestd.demo.load import Pace
 from ingestd.embedded.child import end_child, free_ports
 
 _TABLE = "CREATE TABLE latency (part int4, seq int8, note text, PRIMARY KEY (part, seq))"

@@ -12,7 +12,7 @@ from bench.problem import Problem
 from bench.progress import shown
 from bench.sending import Plan, Sending
 from bench.users import read_user_ids
-from ingestd.demo import Sales
+from ingestd.demo.sales import Sales
 
 SEEDED_START = 1_767_225_600  # 2026-01-01T00:00:00Z
 

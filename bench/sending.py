@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from bench.broker import Properties
 from bench.hostile import Messages
-from ingestd.demo_load import Pace
+from ingestd.demo.load import Pace
 
 CHUNK = 1000
 GIVE_UP_MS = 30_000

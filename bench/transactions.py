@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import orjson
 from faker import Faker
 
-from ingestd.demo import Stamps, Uuids
+from ingestd.demo.sales import Stamps, Uuids
 
 CATEGORIES = (
     "groceries",

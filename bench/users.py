@@ -9,7 +9,7 @@ from pathlib import Path
 from faker import Faker
 
 from bench.problem import Problem
-from ingestd.demo import Uuids
+from ingestd.demo.sales import Uuids
 
 COLUMNS = ("user_id", "name", "email", "country", "city", "registered_at")
 POOL = 500

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from ingestd import cli_reference, config_reference, metrics_reference
-from ingestd.status import api_reference
+from ingestd.reference import api as api_reference
+from ingestd.reference import cli as cli_reference
+from ingestd.reference import config as config_reference
+from ingestd.reference import metrics as metrics_reference
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -14,24 +14,24 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("schema",),
     ("config",),
-    ("batch", "board", "channel", "logs", "metrics", "planning", "signals", "systemd"),
+    ("batch", "board", "channel", "logs", "metrics", "planning", "signals"),
     ("decode",),
     ("stores", "sql"),
     ("sinks",),
     ("source",),
-    ("worker", "reader", "writer", "limits"),
+    ("worker",),
     ("membership",),
-    ("supervisor", "catch_up", "children", "fleet", "group_view"),
+    ("supervisor",),
     ("status",),
     ("embedded",),
     ("preflight", "demo"),
     ("commands",),
     ("cli",),
-    ("cli_reference",),
+    ("reference",),
 )
 """Modules and packages inside ingestd, lowest layer first. A layer imports its own and lower ones.
 
-A module that is not named here is where its first word is: config_checks is with config.
+A module that is not named here is where its first word is: schema_types is with schema.
 """
 
 ONLY_ERRORS_BELOW = {"embedded": {"errors"}}

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import orjson
 
-from ingestd.config_file import load
+from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode
-from ingestd.preflight import examine
-from ingestd.preflight_findings import Finding, State
+from ingestd.preflight.examine import examine
+from ingestd.preflight.findings import Finding, State
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -22,10 +22,10 @@ from ingestd.errors import ExitCode, StartupError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ingestd.demo_daemon import Daemon
-    from ingestd.demo_load import Load
-    from ingestd.demo_screen import Screen
-    from ingestd.demo_watch import Watch
+    from ingestd.demo.daemon import Daemon
+    from ingestd.demo.load import Load
+    from ingestd.demo.screen import Screen
+    from ingestd.demo.watch import Watch
     from ingestd.embedded.stack import Stack
 
 _FACTORS = {"+": 1.5, "=": 1.5, "-": 1 / 1.5}
@@ -99,10 +99,10 @@ class _Parts(NamedTuple):
 def _run(
     args: argparse.Namespace, console: "Console", stack: "Stack", directory: Path, began: float, asked: threading.Event
 ) -> int:
-    from ingestd.demo_daemon import Daemon
-    from ingestd.demo_load import Load, make_topic
-    from ingestd.demo_screen import screen
-    from ingestd.demo_watch import Watch
+    from ingestd.demo.daemon import Daemon
+    from ingestd.demo.load import Load, make_topic
+    from ingestd.demo.screen import screen
+    from ingestd.demo.watch import Watch
 
     make_topic(stack.bootstrap_servers)
     with contextlib.ExitStack() as cleanup:

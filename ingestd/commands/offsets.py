@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestd.config_file import load
+from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
 if TYPE_CHECKING:
-    from ingestd.config import Config, Pipeline
-    from ingestd.source import KafkaSource
+    from ingestd.config.options import Config, Pipeline
+    from ingestd.source.kafka import KafkaSource
     from ingestd.stores.cursors import CursorRow, Move
 
 
@@ -31,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(args: argparse.Namespace) -> int:
     """Run the verb. Raises: StartupError when a server cannot be reached or a worker holds the partition."""
-    from ingestd.source import KafkaSource
+    from ingestd.source.kafka import KafkaSource
 
     config = load(args.config)
     pipeline = _pipeline(config, args.pipeline)

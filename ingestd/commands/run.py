@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from ingestd import logs
 from ingestd.board import Board, Slot
 from ingestd.channel import Channel
-from ingestd.children import run_forked
-from ingestd.config import Config, with_addresses
-from ingestd.config_file import load, redact
+from ingestd.config.file import load, redact
+from ingestd.config.options import Config, with_addresses
 from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
-from ingestd.supervisor import Options, Supervisor, Targets
-from ingestd.systemd import Notifier
+from ingestd.supervisor.children import run_forked
+from ingestd.supervisor.loop import Options, Supervisor, Targets
+from ingestd.supervisor.systemd import Notifier
 
 if TYPE_CHECKING:
     from ingestd.embedded.stack import Stack
@@ -82,13 +82,13 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _worker(config: Config, plan: WorkerPlan, board: Board, stop: Stop) -> int:
-    from ingestd.worker import run_worker
+    from ingestd.worker.lease import run_worker
 
     return run_worker(config, plan, board, stop.requested)
 
 
 def _membership(config: Config, board: Board, channel: Channel, stop: Stop) -> int:
-    from ingestd.membership import run_membership
+    from ingestd.membership.member import run_membership
 
     return run_membership(config, board, channel, stop)
 
@@ -158,7 +158,7 @@ def _create_topics(config: Config) -> None:
     """Make what is missing on the embedded broker, in a child: this process never loads a Kafka library."""
 
     def create() -> int:
-        from ingestd.source_topics import create_missing_topics
+        from ingestd.source.topics import create_missing_topics
 
         made = create_missing_topics(config.kafka, _topics(config), EMBEDDED_PARTITIONS)
         for topic in made:

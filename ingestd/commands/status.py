@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.live import Live
 
-from ingestd import config_file
-from ingestd.config import Config, Secret
+from ingestd.config import file as config_file
+from ingestd.config.options import Config, Secret
 from ingestd.errors import ConfigError, ExitCode, IngestdError, StartupError
 from ingestd.status.listen import client_url
 from ingestd.status.table import plain_lines, rich_view

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from ingestd.batch import Chunk, Decode, Record, Rows, dead_letter
-from ingestd.config import Column, Pipeline
+from ingestd.config.options import Column, Pipeline
 from ingestd.decode import columns as build
 from ingestd.decode.numbers import numerics
 from ingestd.decode.shape import Shape, default_of, shape_of

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from ingestd.config import Column
+from ingestd.config.options import Column
 from ingestd.errors import ConfigError
 from ingestd.schema_types import ColumnType, parse_type
 

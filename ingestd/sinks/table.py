@@ -6,8 +6,8 @@ from typing import Any
 
 import psycopg
 
-from ingestd import config as cfg
 from ingestd.batch import DeadLetter, Outcome, dead_letter
+from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.schema import Schema
 from ingestd.sinks.encode import Encoded

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from psycopg import sql
 
-from ingestd import config as cfg
+from ingestd.config import options as cfg
 from ingestd.schema import Schema
 from ingestd.stores.postgres_errors import record_fault_condition
 from ingestd.stores.statements import load_statements

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ingestd.config import Config
+from ingestd.config.options import Config
 from ingestd.status.access import Access, Guard
 from ingestd.status.exposition import BoardCollector
 from ingestd.status.health import Reason, liveness, readiness

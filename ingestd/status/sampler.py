@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, SlotCell, read_text
-from ingestd.config import Pipeline
+from ingestd.config.options import Pipeline
 from ingestd.status.lag import lag_records, lag_secs
 
 SHORT_SECS = 5

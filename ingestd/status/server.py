@@ -15,7 +15,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from ingestd.board import Board
-from ingestd.config import Config, Secret
+from ingestd.config.options import Config, Secret
 from ingestd.errors import ConfigError, ExitCode, IngestdError, StartupError
 from ingestd.logs import get_logger
 from ingestd.signals import Stop

@@ -14,8 +14,8 @@ from msgspec import Struct
 from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 
-from ingestd import config as cfg
 from ingestd.batch import Tile
+from ingestd.config import options as cfg
 from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.postgres_errors import RowsRefused, UnknownFault, connect_error, decide
 from ingestd.stores.statements import load_statements

@@ -7,7 +7,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import sql
 
-from ingestd import config as cfg
+from ingestd.config import options as cfg
 from ingestd.schema import ColumnType, Schema, SchemaColumn, parse_type
 from ingestd.stores.statements import load_statements
 

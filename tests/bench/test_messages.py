@@ -14,8 +14,8 @@ from bench.hostile import CHECK_KINDS, DECODE_KINDS, Fields, Hostile, Messages, 
 from bench.problem import Problem
 from bench.transactions import Transactions, spare_users
 from bench.users import read_user_ids, write_users
-from ingestd.demo import Sales
-from ingestd.demo_load import Pace
+from ingestd.demo.load import Pace
+from ingestd.demo.sales import Sales
 
 TRANSACTION_FIELDS = Fields("amount", "merchant")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestd import config_reference
-from ingestd.config_file import load
+from ingestd.config.file import load
+from ingestd.reference import config as config_reference
 
 NEEDED = ("KAFKA_PASSWORD", "POSTGRES_PASSWORD", "INGESTD_STATUS_TOKEN")
 ROOT = Path(__file__).parents[2]
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_page_is_current() -> None:
     written = (ROOT / "docs" / "config.md").read_text()
-    assert written == config_reference.render(), "run: python -m ingestd.config_reference > docs/config.md"
+    assert written == config_reference.render(), "run: python -m ingestd.reference.config > docs/config.md"
 
 
 def test_every_option_is_described() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.config_file import load, redacted
+from ingestd.config.file import load, redacted
 from ingestd.errors import ConfigError
 
 KAFKA = '[kafka]\nbootstrap_servers = "localhost:9092"\ngroup_id = "g"\n'
@@ -256,7 +256,7 @@ def test_loading_changes_nothing_and_may_be_repeated(tmp_path: Path) -> None:
 def test_loading_imports_no_client_library(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(whole())
     code = (
-        "import sys; from ingestd.config_file import load; load(sys.argv[1], {}); "
+        "import sys; from ingestd.config.file import load; load(sys.argv[1], {}); "
         "print([name for name in ('confluent_kafka', 'psycopg', 'pyarrow') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.toml")], capture_output=True, text=True)

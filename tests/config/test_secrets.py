@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
-from ingestd.config import Config, Secret, with_addresses
-from ingestd.config_file import load, redact, redacted
+from ingestd.config.file import load, redact, redacted
+from ingestd.config.options import Config, Secret, with_addresses
 from ingestd.errors import ConfigError
 
 TEMPLATE = """

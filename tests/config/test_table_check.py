@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import pytest
 
-from ingestd.config import Column, Pipeline, Table
+from ingestd.config.options import Column, Pipeline, Table
 from ingestd.schema import Schema
 from ingestd.stores.table_check import Problem, check_table, table_notes
 

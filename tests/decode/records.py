@@ -3,7 +3,7 @@
 import msgspec
 
 from ingestd.batch import Chunk, Rows, Tile
-from ingestd.config import Column, Pipeline, Table
+from ingestd.config.options import Column, Pipeline, Table
 from ingestd.decode.json import make_decoder
 
 

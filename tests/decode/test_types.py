@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ingestd.config import Column
+from ingestd.config.options import Column
 from ingestd.decode import times
 from ingestd.decode.numbers import numerics
 from ingestd.schema import Schema, parse_type

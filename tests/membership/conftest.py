@@ -9,10 +9,10 @@ import pytest
 from ingestd import logs
 from ingestd.board import Board, Slot
 from ingestd.channel import channel_pair
-from ingestd.children import fork_child
-from ingestd.config import Column, Config, Kafka, Pipeline, Store, Table, Workers
+from ingestd.config.options import Column, Config, Kafka, Pipeline, Store, Table, Workers
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.signals import Stop
+from ingestd.supervisor.children import fork_child
 
 DEADLINE_SECS = 30.0
 Message = dict[str, Any]
@@ -35,7 +35,7 @@ class Member:
         self.channel = mine
 
         def live(stop: Stop) -> int:
-            from ingestd.membership import run_membership
+            from ingestd.membership.member import run_membership
 
             mine.close()
             return run_membership(self.config, self.board, theirs, stop)

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from ingestd.board import Board, Lane, take_lane
 from ingestd.embedded.kafka import KafkaServer
-from ingestd.membership_offsets import next_offsets
+from ingestd.membership.offsets import next_offsets
 from tests.fix_servers import MakeTopic, Produce
 from tests.membership.conftest import Host, Member
 

@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 from msgspec import inspect
 
-from ingestd import cli, cli_reference, config_file, config_reference, metrics_reference
-from ingestd.config import Config
+from ingestd import cli
+from ingestd.config import file as config_file
+from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.metrics import METRICS, PREFIX
-from ingestd.status import api_reference
+from ingestd.reference import api as api_reference
+from ingestd.reference import cli as cli_reference
+from ingestd.reference import config as config_reference
+from ingestd.reference import metrics as metrics_reference
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from ingestd.config import Column
+from ingestd.config.options import Column
 from ingestd.embedded.postgres import PostgresServer
 from ingestd.schema import Schema, parse_type
 from tests.decode.records import decoded

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingestd import config as cfg
+from ingestd.config import options as cfg
 from tests.sinks.contracts import Bench, ask, pipeline_of
 
 MakeBench = Callable[..., Bench]

@@ -7,16 +7,16 @@ import msgspec
 import orjson
 import psycopg
 
-from ingestd import config as cfg
 from ingestd.batch import Chunk, Rows, Tile
+from ingestd.config import options as cfg
 from ingestd.decode.json import make_decoder
-from ingestd.limits import DeadLetterLimit
 from ingestd.schema import Schema
 from ingestd.sinks.encode import Encoded
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.table import TableSink
 from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
-from ingestd.writer import Writer
+from ingestd.worker.limits import DeadLetterLimit
+from ingestd.worker.writer import Writer
 
 TOPIC = "orders"
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from ingestd import config as cfg
 from ingestd.batch import Record, Tile
+from ingestd.config import options as cfg
 from ingestd.embedded.kafka import KafkaServer
-from ingestd.source import KafkaSource
+from ingestd.source.kafka import KafkaSource
 from tests.sinks.contracts import pipeline_of
 
 MakeSource = Callable[..., KafkaSource]

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from ingestd.batch import Tile
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import Halt, Retryable
-from ingestd.source import KafkaSource, OffsetGone, check_position
+from ingestd.source.kafka import KafkaSource, OffsetGone, check_position
 from tests.fix_servers import MakeTopic, Produce
 from tests.source.conftest import MakeSource, read_until
 
@@ -270,7 +270,7 @@ def test_first_offsets(
 
 
 def test_unknown_property_of_the_client_halts(kafka: KafkaServer) -> None:
-    from ingestd import config as cfg
+    from ingestd.config import options as cfg
     from tests.sinks.contracts import pipeline_of
 
     options = cfg.Kafka(bootstrap_servers=kafka.bootstrap_servers, group_id="g", properties={"no.such.thing": "1"})

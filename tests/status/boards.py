@@ -1,7 +1,7 @@
 """Boards and configurations for the tests of the status server."""
 
 from ingestd.board import Board, Lane, LaneState, take_lane
-from ingestd.config import Column, Config, Kafka, Pipeline, Secret, Secs, Status, Store, Table
+from ingestd.config.options import Column, Config, Kafka, Pipeline, Secret, Secs, Status, Store, Table
 from ingestd.status.sampler import Sampler, Snapshot
 
 SECOND_NS = 1_000_000_000

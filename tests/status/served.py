@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from ingestd import logs
 from ingestd.board import Board, Slot, SlotCell
-from ingestd.config import Config
+from ingestd.config.options import Config
 from ingestd.status.server import run_status
 
 DEADLINE_SECS = 10.0

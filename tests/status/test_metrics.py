@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingestd import __version__, metrics_reference
+from ingestd import __version__
 from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, Slot, SlotCell
 from ingestd.metrics import METRICS, PREFIX
-from ingestd.status import api_reference
+from ingestd.reference import api as api_reference
+from ingestd.reference import metrics as metrics_reference
 from ingestd.status.exposition import BoardCollector
 from ingestd.status.sampler import Snapshot
 from tests.status.boards import Watch, running_lane

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ingestd import config as cfg
+from ingestd.config import options as cfg
 from ingestd.stores.postgres import LedgerKey, PostgresStore
 
 MakeStore = Callable[..., PostgresStore]

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestd import config as cfg
 from ingestd.batch import Tile
+from ingestd.config import options as cfg
 from ingestd.errors import Halt, LeaseLost, Retryable
 from ingestd.stores.postgres import LedgerKey, PostgresStore
 from tests.sinks.contracts import ask

@@ -15,11 +15,11 @@ import msgspec
 
 from ingestd.board import Board, Lane, LaneState, Slot
 from ingestd.channel import Channel
-from ingestd.config import Column, Config, Kafka, Log, Pipeline, Store, Table, Workers
+from ingestd.config.options import Column, Config, Kafka, Log, Pipeline, Store, Table, Workers
 from ingestd.errors import ConfigError, StartupError
 from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
-from ingestd.supervisor import Options, Supervisor, Targets
+from ingestd.supervisor.loop import Options, Supervisor, Targets
 
 CONTROL = Path(sys.argv[1])
 

@@ -1,7 +1,7 @@
 """When a run "until caught up" is over."""
 
 from ingestd.board import Board, Lane, LaneState, take_lane
-from ingestd.catch_up import Progress, catch_up_progress
+from ingestd.supervisor.catch_up import Progress, catch_up_progress
 
 HERE = frozenset({("t", 0), ("t", 1)})
 

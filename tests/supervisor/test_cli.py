@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingestd import __version__, cli, cli_reference
+from ingestd import __version__, cli
 from ingestd.errors import ExitCode
+from ingestd.reference import cli as cli_reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def ingestd(*words: str | Path, **variables: str) -> subprocess.CompletedProcess
 
 def test_reference_page_is_current() -> None:
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert written == cli_reference.render(), "run: python -m ingestd.cli_reference > docs/cli.md"
+    assert written == cli_reference.render(), "run: python -m ingestd.reference.cli > docs/cli.md"
 
 
 def test_reference_page_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_secrets_and_environment_do_not_reach_the_log(daemon: Daemon) -> None:
 
 
 def test_the_parent_loads_no_heavy_library() -> None:
-    for module in ("ingestd.supervisor", "ingestd.cli", "ingestd.commands.run"):
+    for module in ("ingestd.supervisor.loop", "ingestd.cli", "ingestd.commands.run"):
         probe = (
             f"import sys, {module}; print([m for m in ('confluent_kafka', 'psycopg', 'pyarrow') if m in sys.modules])"
         )

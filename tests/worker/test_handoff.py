@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from ingestd import config as cfg
 from ingestd.batch import Chunk, Rows, Tile
-from ingestd.reader import Handoff, Reader
+from ingestd.config import options as cfg
+from ingestd.worker.reader import Handoff, Reader
 from tests.sinks.contracts import MemoryRecord
 
 _EMPTY = pa.record_batch({"id": pa.array([], pa.int32())})

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ingestd import config as cfg
 from ingestd.batch import dead_letter
+from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.limits import DeadLetterLimit
+from ingestd.worker.limits import DeadLetterLimit
 from tests.sinks.contracts import MemoryRecord
 
 

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from ingestd.config import Config
-from ingestd.config_checks import check_all
-from ingestd.config_text import Substituted, dotenv_variables, expand, line_numbers, line_of, reason_of
-from ingestd.config_values import Findings, read_struct
+from ingestd.config.checks import check_all
+from ingestd.config.options import Config
+from ingestd.config.text import Substituted, dotenv_variables, expand, line_numbers, line_of, reason_of
+from ingestd.config.values import Findings, read_struct
 from ingestd.errors import ConfigError
 
 _SECRET_PROPERTY = re.compile(r"password|passphrase|secret|key\.pem|jaas|oauthbearer|token$", re.IGNORECASE)

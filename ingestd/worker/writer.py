@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 from ingestd.batch import Outcome, Record, Rows, dead_letter
 from ingestd.errors import Halt
-from ingestd.limits import DeadLetterLimit
 from ingestd.sinks.dead_letters import write_dead_letters
 from ingestd.sinks.encode import Encoded, Encoder, encode, split
 from ingestd.sinks.ladder import Ladder, Way
 from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
 from ingestd.stores.postgres_errors import RowFault, RowsRefused, UnknownFault
+from ingestd.worker.limits import DeadLetterLimit
 
 _UNKNOWN_FAULTS_BEFORE_SPLIT = 3
 _NO_FAULT = RowFault("", "", False)
@@ -26,7 +26,7 @@ class Sink(Protocol):
 
 
 class Committed(Protocol):
-    """Told of every committed batch; see `ingestd.worker_board.WorkerBoard`."""
+    """Told of every committed batch; see `ingestd.worker.lanes.WorkerBoard`."""
 
     def committed(self, rows: Rows, counts: dict[int, Counts], way: Way, encode_ns: int, tx: Transaction) -> None: ...
 

@@ -5,9 +5,9 @@ from bisect import bisect_left
 
 from ingestd.batch import Rows
 from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, LaneState, write_text
-from ingestd.reader import Handoff
 from ingestd.sinks.ladder import Way
 from ingestd.stores.postgres import Counts, Transaction
+from ingestd.worker.reader import Handoff
 
 _WAY_CELLS = {
     Way.DIRECT: Lane.DIRECT_BATCHES,

@@ -15,8 +15,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from ingestd import config as cfg
 from ingestd.batch import Chunk, Record, Tile
+from ingestd.config import options as cfg
 from ingestd.errors import Halt, Retryable
 
 CHUNK_RECORDS = 2_000

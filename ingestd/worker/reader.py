@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from ingestd import config as cfg
 from ingestd.batch import Chunk, Decode, Rows
+from ingestd.config import options as cfg
 
 _POLL_SECS = 0.5
 
 
 class Source(Protocol):
-    """Where chunks come from; see `ingestd.source.KafkaSource`."""
+    """Where chunks come from; see `ingestd.source.kafka.KafkaSource`."""
 
     def next_chunk(self, timeout_secs: float) -> tuple[Chunk | None, bool]: ...
 

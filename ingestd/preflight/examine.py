@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingestd.config import Config
-from ingestd.config_file import redact
-from ingestd.preflight_findings import Finding
+from ingestd.config.file import redact
+from ingestd.config.options import Config
+from ingestd.preflight.findings import Finding
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -15,8 +15,8 @@ def examine(config: Config) -> Iterator[Finding]:
     Messages hold no secret. Takes a few seconds at most for each server that does not answer.
     """
     # Both load libraries of 30 MB and more: `ingestd check --offline` needs neither.
-    from ingestd.preflight_kafka import examine_kafka
-    from ingestd.preflight_store import examine_store
+    from ingestd.preflight.kafka import examine_kafka
+    from ingestd.preflight.store import examine_store
 
     for part in (examine_kafka, examine_store):
         for found in part(config):

@@ -13,7 +13,7 @@ from ingestd.errors import ExitCode
 _WIDTH = 100
 _HEAD = """# Command line
 
-Generated from the parsers by `python -m ingestd.cli_reference`; do not edit.
+Generated from the parsers by `python -m ingestd.reference.cli`; do not edit.
 An error is one line on standard error, `ingestd: error: ...`; a wrong configuration gives one line per problem.
 """
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 from ingestd import logs
 from ingestd.board import Board, Lane, LaneState, Slot
-from ingestd.catch_up import Progress, catch_up_progress
 from ingestd.channel import Channel, channel_pair
-from ingestd.children import Child, backoff_secs, describe_exit, fork_child
-from ingestd.config import Config
+from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode, StartupError
-from ingestd.fleet import BOOT_ATTEMPTS, STEADY_SECS, Fleet
-from ingestd.group_view import GroupView
 from ingestd.planning import TopicPartition, WorkerPlan
 from ingestd.signals import SignalQueue, Stop
-from ingestd.systemd import Notifier
+from ingestd.supervisor.catch_up import Progress, catch_up_progress
+from ingestd.supervisor.children import Child, backoff_secs, describe_exit, fork_child
+from ingestd.supervisor.fleet import BOOT_ATTEMPTS, STEADY_SECS, Fleet
+from ingestd.supervisor.group_view import GroupView
+from ingestd.supervisor.systemd import Notifier
 
 log = logs.get_logger()
 

@@ -12,21 +12,21 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from ingestd import config as cfg
 from ingestd.board import Board, LaneState
+from ingestd.config import options as cfg
 from ingestd.decode.json import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
-from ingestd.limits import DeadLetterLimit
 from ingestd.logs import get_logger
 from ingestd.planning import WorkerPlan
-from ingestd.reader import Handoff, Reader
 from ingestd.schema import Schema
 from ingestd.sinks.encode import join
 from ingestd.sinks.table import TableSink
-from ingestd.source import KafkaSource, check_position
+from ingestd.source.kafka import KafkaSource, check_position
 from ingestd.stores.postgres import LedgerKey, PostgresStore
-from ingestd.worker_board import WorkerBoard
-from ingestd.writer import Writer
+from ingestd.worker.lanes import WorkerBoard
+from ingestd.worker.limits import DeadLetterLimit
+from ingestd.worker.reader import Handoff, Reader
+from ingestd.worker.writer import Writer
 
 _TURN_SECS = 0.5
 _FIRST_BACKOFF_SECS = 0.2

@@ -11,8 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from ingestd.config import Config, Pipeline
-from ingestd.preflight_findings import Finding, State
+from ingestd.config.options import Config, Pipeline
+from ingestd.preflight.findings import Finding, State
 from ingestd.schema import Schema
 from ingestd.sinks.table_sql import create_table
 from ingestd.stores.statements import load_statements

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta, Struct
 
-from ingestd import config as cfg
-from ingestd.config_checks import GUARDED_PROPERTIES
+from ingestd.config import options as cfg
+from ingestd.config.checks import GUARDED_PROPERTIES
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[kafka]", cfg.Kafka),
@@ -80,7 +80,7 @@ format = "json"
 
 _HEAD = """# Configuration
 
-Generated from `ingestd/config.py` by `python -m ingestd.config_reference`; do not edit.
+Generated from `ingestd/config/options.py` by `python -m ingestd.reference.config`; do not edit.
 `ingestd check --config FILE` reports every mistake of a file at once, with its line, and checks the servers.
 `ingestd check --offline` does the first part only.
 Unknown options are errors.

@@ -9,8 +9,8 @@ import msgspec
 import psycopg
 from psycopg import errors
 
-from ingestd.demo_load import Load
-from ingestd.demo_screen import Figures
+from ingestd.demo.load import Load
+from ingestd.demo.screen import Figures
 
 TABLE = "public.sales_events"
 _HTTP_SECS = 2.0

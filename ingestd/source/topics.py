@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from ingestd import config as cfg
+from ingestd.config import options as cfg
 from ingestd.errors import StartupError
-from ingestd.source import client_settings
+from ingestd.source.kafka import client_settings
 
 _ANSWER_SECS = 30
 

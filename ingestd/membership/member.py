@@ -15,14 +15,14 @@ from confluent_kafka import TopicPartition as Position
 
 from ingestd.board import Board, Lane, Slot
 from ingestd.channel import Channel, Message
-from ingestd.config import Config
+from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.logs import get_logger
-from ingestd.membership_broker import BrokerQuestions, find_partitions
-from ingestd.membership_offsets import lanes_of, next_offsets
+from ingestd.membership.broker import BrokerQuestions, find_partitions
+from ingestd.membership.offsets import lanes_of, next_offsets
 from ingestd.planning import TopicPartition
 from ingestd.signals import Stop
-from ingestd.source import client_settings
+from ingestd.source.kafka import client_settings
 
 log = get_logger()
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Struct
 
-from ingestd.config import Bytes, Secs
-from ingestd.config_text import Substituted
+from ingestd.config.options import Bytes, Secs
+from ingestd.config.text import Substituted
 
 SECRET_PATHS = ("store.url", "status.token", "kafka.properties")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
-from ingestd.demo import Sales
+from ingestd.demo.sales import Sales
 
 TOPIC = "sales"
 PARTITIONS = 3

@@ -13,8 +13,8 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from urllib.parse import unquote
 
-from ingestd.config import Column, Config, Kafka, Pipeline, Status, Store
-from ingestd.config_values import Findings
+from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
+from ingestd.config.values import Findings
 from ingestd.schema import ColumnType, parse_type
 
 GUARDED_PROPERTIES = {

@@ -17,8 +17,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AclOperation, AdminClient, ConsumerGroupDescription  # type: ignore[attr-defined]  # exported at run time
 
-from ingestd.config import Config, Pipeline
-from ingestd.preflight_findings import Finding, State
+from ingestd.config.options import Config, Pipeline
+from ingestd.preflight.findings import Finding, State
 
 TIMEOUT_SECS = 5.0
 COORDINATOR_SECS = 15.0

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 
-from ingestd import config as cfg
 from ingestd.batch import DeadLetter, Record
+from ingestd.config import options as cfg
 from ingestd.errors import Halt
 
 WINDOW_RECORDS = 10_000

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, take_lane, write_text
-from ingestd.children import Child, backoff_secs, describe_exit
 from ingestd.errors import ExitCode
 from ingestd.logs import get_logger
 from ingestd.planning import Share, TopicPartition, WorkerPlan, plan_workers
+from ingestd.supervisor.children import Child, backoff_secs, describe_exit
 
 log = get_logger()
 
