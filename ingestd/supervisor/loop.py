@@ -234,7 +234,8 @@ class Supervisor:
         if now - child.started_at >= STEADY_SECS:
             sibling.failures = 0
         sibling.failures += 1
-        boots = not child.has_beaten() and code in (ExitCode.STARTUP, ExitCode.USAGE)
+        # A status page that cannot have its port is said and tried again; ingestion does not wait for a page.
+        boots = sibling is self._membership and not child.has_beaten() and code in (ExitCode.STARTUP, ExitCode.USAGE)
         sibling.boot_failures = sibling.boot_failures + 1 if boots else 0
         sibling.start_at = now + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
         pause = round(sibling.start_at - now, 2)

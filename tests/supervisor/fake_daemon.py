@@ -16,7 +16,7 @@ import msgspec
 from ingestd.board import Board, Lane, LaneState, Slot
 from ingestd.channel import Channel
 from ingestd.config.options import Column, Config, Kafka, Log, Pipeline, Store, Table, Workers
-from ingestd.errors import ConfigError, StartupError
+from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
 from ingestd.supervisor.loop import Options, Supervisor, Targets
@@ -87,6 +87,8 @@ def fake_membership(config: Config, board: Board, channel: Channel, stop: Stop) 
 
 def fake_status(config: Config, board: Board, stop: Stop) -> int:
     note("status", "start")
+    if (CONTROL / "port-taken").exists():
+        return ExitCode.STARTUP
     while not stop.wait(5):
         pass
     note("status", "end")

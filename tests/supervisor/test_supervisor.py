@@ -52,6 +52,15 @@ def test_stuck_worker_that_cannot_die_by_abort_is_killed(daemon: Daemon) -> None
     assert "SIGKILL" in daemon.log()
 
 
+def test_workers_go_on_while_the_status_page_cannot_have_its_port(daemon: Daemon) -> None:
+    (daemon.control / "port-taken").touch()
+    daemon.start(workers={"restart_backoff": 0.01})
+    daemon.assign(0)
+    daemon.wait_for_starts(0, 1)
+    daemon.wait(lambda: len(daemon.events("status", "start")) >= 7, "more attempts than a failing worker has")
+    assert not daemon.events("worker", "end")
+
+
 def test_term_drains_workers_before_membership_and_status(daemon: Daemon) -> None:
     daemon.start()
     daemon.assign(0, 1)
