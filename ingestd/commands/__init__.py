@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""One module for each command of the command line."""

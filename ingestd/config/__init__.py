@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The configuration: from a TOML file to frozen structs, with every problem named at once."""

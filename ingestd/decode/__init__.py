@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""From the bytes of records to Arrow columns and dead letters; pure."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The main job shown end to end: load, daemon, live figures."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""A real Kafka broker and a real PostgreSQL server on loopback, from packages alone."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The host's member of the consumer group; reads nothing."""

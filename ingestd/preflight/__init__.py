@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""What a start would meet, found out without starting."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The generated reference pages."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""Rows and dead letters into tables, inside a transaction that a store opened."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""Kafka partitions as chunks, from exact offsets."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""Web page, JSON, /metrics and probes, all read from the board."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The ledger and the one transaction that commits rows and cursor together."""

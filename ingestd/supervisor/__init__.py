@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""The parent of all processes; loads no Kafka, database or Arrow library."""

@@ -1,1 +1,1 @@
-"""See the modules; nothing is re-exported here."""
+"""A lease on partitions: read ahead, write, commit, recover."""
