@@ -9,6 +9,9 @@ from ingestd.batch import DeadLetter, Headers
 from ingestd.stores.postgres import SQL, LedgerKey, Transaction
 
 
+_YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
+
+
 def write_dead_letters(
     letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]
 ) -> None:
@@ -24,7 +27,8 @@ def write_dead_letters(
             keys=[letter.key for letter in chosen],
             payloads=[letter.payload for letter in chosen],
             headers=[_headers_json(letter.headers) for letter in chosen],
-            times_ms=[letter.timestamp_ms for letter in chosen],
+            # A producer may send any number; what is no date must not halt the partition.
+            times_ms=[t if (t := letter.timestamp_ms) in _YEARS_1_TO_9999_MS else -1 for letter in chosen],
             stages=[letter.stage for letter in chosen],
             columns=[letter.column for letter in chosen],
             reasons=[_text(letter.reason) for letter in chosen],

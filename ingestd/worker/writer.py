@@ -158,7 +158,8 @@ class Writer:
             return
         if not rows.records or isinstance(cause, str):
             partition, offset = _place(rows)
-            said = f"{self._key.topic}-{partition} offset {offset}: {cause}"
+            why = cause if isinstance(cause, str) else f"{cause.sqlstate}: {cause.reason}"
+            said = f"{self._key.topic}-{partition} offset {offset}: {why}"
             raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [partition])
         letter = dead_letter(rows.records[0], "write", None, cause.reason, cause.sqlstate)
         self.commit(Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes))
