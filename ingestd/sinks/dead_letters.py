@@ -8,7 +8,6 @@ import orjson
 from ingestd.batch import DeadLetter, Headers
 from ingestd.stores.postgres import SQL, LedgerKey, Transaction
 
-
 _YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
 
 
