@@ -139,9 +139,10 @@ class Writer:
         if self._isolating:
             self._halves(rows, str(unknown))
             return
-        place = (rows.tiles[0].partition, rows.tiles[0].start)
-        self._unknown[place] += 1
-        if self._unknown[place] < _UNKNOWN_FAULTS_BEFORE_SPLIT:
+        # At every partition: the faulty one stands still, while others of its batches may go on in between.
+        places = [(tile.partition, tile.start) for tile in rows.tiles]
+        self._unknown.update(places)
+        if max(self._unknown[place] for place in places) < _UNKNOWN_FAULTS_BEFORE_SPLIT:
             raise unknown
         self._isolating = True
         try:
