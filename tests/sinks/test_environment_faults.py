@@ -131,3 +131,18 @@ def test_privilege_taken_away_while_running_halts(database: str) -> None:
         with suppress(psycopg.Error):
             ask(database, "DROP OWNED BY writer CASCADE")
         ask(database, "DROP ROLE writer")
+
+
+def test_unknown_fault_is_counted_at_its_own_partition_while_another_goes_on(bench: MakeBench) -> None:
+    """Else a partition with traffic before it would keep it from ever being isolated."""
+    writer = bench(_raising("F0000"), _COLUMNS, (0, 1))
+    for attempt in range(3):
+        good, bad = records_of([{"id": f"{attempt}", "v": 1}], attempt, 0), records_of([{"id": "x", "v": -1}], 7, 1)
+        rows = decoded(writer.pipeline, good + bad, [Tile(0, attempt, attempt + 1), Tile(1, 0, 9)])
+        with pytest.raises(Halt if attempt == 2 else UnknownFault):
+            writer.writer.commit(rows)
+        if attempt < 2:
+            writer.store.close()
+            writer.claim([0, 1], dict(writer.writer.epochs))
+            writer.writer.commit(decoded(writer.pipeline, good))
+    assert (writer.cursor(0), writer.cursor(1)) == (3, 7)  # 0 to 6 are holes
