@@ -36,6 +36,8 @@ MISSING_TOPIC_SECS = 5.0
 DRAIN_MARGIN_SECS = 3.0
 """The supervisor kills a worker at drain_timeout; it needs a moment more to see it gone and to answer."""
 LEAVE_SECS = 3.0
+LATE_COMMIT_SECS = 30.0
+"""After an outage longer than the session the client joins anew, then sends an old commit again: it fences itself."""
 FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
 
 _QUIET: dict[str, Any] = {"log_level": 2, "reconnect.backoff.max.ms": 2_000}
@@ -139,6 +141,9 @@ class Membership:
         if error is None or error.code() == KafkaError._AUTO_OFFSET_RESET:
             return ExitCode.OK
         cause = self._consumer_fatal_code(error)
+        if cause in FENCED and self._trouble_at and time.monotonic() - self._trouble_at < LATE_COMMIT_SECS:
+            log.warning("membership starts again", why="fenced, as by its own commit that a restarted broker got late")
+            return ExitCode.CRASH
         if cause in FENCED:
             name = instance_id(self._config)
             log.error(
