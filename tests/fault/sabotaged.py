@@ -36,7 +36,7 @@ def two_transactions(self: PostgresStore, tiles: Sequence[Tile], epochs: dict[in
     if ORDER == "after":
         with connection.cursor() as cursor:
             # Where a defect would be, too: some time passes between the two.
-            cursor.execute("SELECT pg_sleep(0.2)")
+            cursor.execute("SELECT pg_sleep(0.1)")
         connection.commit()
         move()
 

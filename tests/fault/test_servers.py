@@ -60,7 +60,7 @@ def test_broker_restarted_while_a_producer_writes(
     flow: MakeFlow, feed: MakeFeed, servers: Servers, graceful: bool
 ) -> None:
     source = feed()
-    source.start(per_sec=10_000)
+    source.start(per_sec=6_000)
     here = flow(source.topic, mode="append")
     daemon = here.start()
     for _ in range(2):
