@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ingestd.batch import Tile
@@ -160,7 +160,7 @@ def test_backend_killed_at_any_statement_loses_and_doubles_nothing(database: str
 
 
 _ACTIONS = st.tuples(
-    st.integers(0, 2), st.sampled_from(["step", "step", "step", "step", "crash", "terminate", "forget"])
+    st.integers(0, 2), st.sampled_from(["step", "step", "step", "step", "crash", "terminate", "forget", "forget"])
 )
 
 
@@ -171,8 +171,14 @@ def _terminate(url: str, worker: LogWorker) -> None:
             ask(url, "SELECT pg_terminate_backend(%s, 5000)", bench.store._connection.info.backend_pid)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(actions=st.lists(_ACTIONS, max_size=40))
+# No shrinking: on a real server it takes minutes.
+@settings(
+    max_examples=20,
+    deadline=None,
+    phases=[Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(actions=st.lists(_ACTIONS, min_size=15, max_size=40))
 def test_workers_that_fence_each_other_tile_the_log(database: str, actions: list[tuple[int, str]]) -> None:
     """Three workers, each going on with what it has in memory, in any order."""
     if not ask(database, "SELECT to_regclass('orders')")[0][0]:
