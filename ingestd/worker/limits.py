@@ -1,15 +1,17 @@
 """When refusing records must stop: ratio and run length of dead letters by partition. Knows no sink."""
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ingestd.batch import DeadLetter, Record
+from ingestd.batch import DeadLetter
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
 
 WINDOW_RECORDS = 10_000
 AT_LEAST_RECORDS = 100
+
+GoodBefore = Callable[[int], int]
+"""How many good records of the batch and partition lie before an offset."""
 
 
 class DeadLetterLimit:
@@ -25,13 +27,14 @@ class DeadLetterLimit:
         self._run = 0
         self._after: tuple[int, int, int] = (0, 0, 0)
 
-    def check(self, good: Sequence[Record], dead: Sequence[DeadLetter], partition: int, start: int) -> None:
-        """Whether a batch of these `good` records (offset order) and `dead` ones may be committed.
+    def check(self, good: int, dead: Sequence[DeadLetter], good_before: GoodBefore, partition: int, start: int) -> None:
+        """Whether a batch of `good` good records and these `dead` ones may be committed.
 
+        `good_before(offset)` is asked only when there are dead ones.
         Raises: Halt, naming the first offset of the batch and what to do.
         """
-        run, longest = self._run_after(good, dead)
-        records = len(good) + len(dead)
+        run, longest = self._run_after(good, dead, good_before)
+        records = good + len(dead)
         self._after = (records, len(dead), run)
         seen, refused = self._seen + records, self._dead + len(dead)
         if longest > self._options.max_run:
@@ -46,16 +49,16 @@ class DeadLetterLimit:
             f"{self._place}: {said}; stopped before offset {start} of pipeline {self._pipeline}: {mend}", [partition]
         )
 
-    def _run_after(self, good: Sequence[Record], dead: Sequence[DeadLetter]) -> tuple[int, int]:
+    def _run_after(self, good: int, dead: Sequence[DeadLetter], good_before: GoodBefore) -> tuple[int, int]:
         """(run at the end, longest run), counted over records, not offsets: a log may have holes."""
         if not dead:
             return (0, 0) if good else (self._run, 0)
         run, longest, before = self._run, 0, 0
         for letter in sorted(dead, key=lambda d: d.offset):
-            place = bisect_left(good, letter.offset, key=lambda record: record.offset())
+            place = good_before(letter.offset)
             run = run + 1 if place == before else 1
             longest, before = max(longest, run), place
-        return (run if before == len(good) else 0), longest
+        return (run if before == good else 0), longest
 
     def commit(self) -> None:
         """The batch that was checked last is committed: it counts from now on."""

@@ -38,6 +38,15 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
 
+def log_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
+    """The log end of every partition now."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": f"ends-{topic}", "log_level": 2})
+    partitions = consumer.list_topics(topic, 20).topics[topic].partitions
+    ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in partitions}
+    consumer.close()
+    return ends
+
+
 def read_log(bootstrap_servers: str, topic: str) -> tuple[list[LogRecord], dict[int, int]]:
     """Every record of the topic, and the log end of each partition."""
     settings = {"bootstrap.servers": bootstrap_servers, "group.id": f"check-{topic}", "auto.offset.reset": "error"}

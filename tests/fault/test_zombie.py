@@ -34,9 +34,10 @@ def stop_in_copy(here: Flow, daemon: Daemon) -> int:
 
 def test_zombie_stopped_in_copy_cannot_commit_nor_hold_up_the_new_owner(flow: MakeFlow, plain_log: str) -> None:
     """COPY goes straight into the table here: what the zombie wrote holds the keys that the new owner must write."""
-    here = flow(plain_log, mode="insert", has_check=False, max_rows=5000)
+    here = flow(plain_log, mode="insert", has_check=False, max_rows=3000)
     here.throttle(0.05)
     zombie = here.start("zombie")
+    zombie.wait(lambda: len(zombie.events("claimed")) == 4, "four claims")
     here.wait_for_progress(1)
     workers = zombie.workers()
     session = stop_in_copy(here, zombie)
@@ -55,11 +56,10 @@ def test_zombie_stopped_in_copy_cannot_commit_nor_hold_up_the_new_owner(flow: Ma
     with here.connect() as connection:
         left = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (session,)).fetchone()
     assert left == (0,), "the stopped session was not ended"
-    before = here.cursors()
     here.inject(lambda: zombie.signal(signal.SIGCONT, whole=True))
     took = zombie.wait(lambda: not set(workers) & set(zombie.workers()), "the end of the zombie's workers")
     here.note(f"the zombie's workers were gone {took:.2f} s after it went on")
-    here.wait_for_each(before)
+    here.wait_for_progress(5000)
     assert here.finish().problems == []
     assert not owner.events("lease lost"), "the zombie stole partitions back"
 
@@ -69,6 +69,7 @@ def test_zombie_worker_alone_does_not_hold_up_the_next_one(flow: MakeFlow, plain
     here = flow(plain_log, mode="append", has_check=False, max_rows=5000)
     here.throttle(0.2)
     zombie = here.start("zombie")
+    zombie.wait(lambda: len(zombie.events("claimed")) == 4, "four claims")
     here.wait_for_progress(1)
     here.inject(lambda: zombie.signal(signal.SIGSTOP, whole=True))
     stopped = here.cursors()

@@ -34,11 +34,15 @@ def _value(row: tuple[int, int, str | None]) -> bytes:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_BATCHES)
 def test_mix_ends_as_if_records_had_come_one_by_one(database: str, batches: list[Any]) -> None:
-    if not ask(database, "SELECT to_regclass('orders')")[0][0]:
+    # At the start, so that what a failed example leaves behind does not fail the ones that shrink it.
+    if ask(database, "SELECT to_regclass('orders')")[0][0]:
+        ask(database, "TRUNCATE orders, ingestd.dead_letters, ingestd.cursors")
+    else:
         ask(database, _DDL)
     writer = Bench(database, pipeline_of({"id": "int4", "v": "int4", "w": "text"}))
     table: dict[int, tuple[int, str]] = {}
     dead: dict[int, str | None] = {}
+    broken_twice: set[int] = set()
     duplicates = at = 0
     for chunks in batches:
         parts = []
@@ -47,6 +51,8 @@ def test_mix_ends_as_if_records_had_come_one_by_one(database: str, batches: list
             for n, row in enumerate(chunk, at):
                 sqlstate = None if row[2] == "bad" else _refused(row)
                 taken = row[0] in table
+                if row[1] == 3 and row[2] is None:
+                    broken_twice.add(n)
                 if row[2] == "bad":
                     dead[n] = None
                 elif sqlstate and not (taken and sqlstate == "P0001"):
@@ -59,9 +65,11 @@ def test_mix_ends_as_if_records_had_come_one_by_one(database: str, batches: list
         if parts:
             writer.writer.commit(join(parts))
     assert {row[0]: row[1:] for row in ask(database, "SELECT id, v, w FROM orders")} == table
-    assert dict(writer.dead()) == dead
+    found = dict(writer.dead())
+    # A row that breaks two rules at once is refused for one of them; which one depends on the way.
+    both = {n for n, sqlstate in found.items() if (sqlstate, dead.get(n)) == ("23514", "23502") and n in broken_twice}
+    assert {n: "23502" if n in both else sqlstate for n, sqlstate in found.items()} == dead
     assert ask(database, "SELECT next_offset, records, inserted, duplicates, dead FROM ingestd.cursors") == [
         (at, at, len(table), duplicates, len(dead))
     ]
     writer.store.close()
-    ask(database, "TRUNCATE orders, ingestd.dead_letters, ingestd.cursors")
