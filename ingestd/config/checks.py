@@ -184,6 +184,9 @@ def _check_paths(columns: tuple[Column, ...], path: str, findings: Findings) -> 
         where = f"{path}.column[{index}].path"
         if "" in place.split("."):
             findings.add(where, f'"{place}" has an empty step; write names with single dots, such as "payload.id"')
+        elif any(mark in place for mark in '"\\') or not place.isprintable():
+            said = "has a quote, a backslash or a control character, which the decoder cannot look for"
+            findings.add(where, f"{place!r} {said}; name the field of the record by path")
         elif place in readers and columns[index].path is not None:
             findings.add(where, f'"{place}" is already read by column[{readers[place]}]; remove one')
         readers.setdefault(place, index)

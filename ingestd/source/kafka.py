@@ -1,5 +1,6 @@
 """Partitions of one topic as chunks of records, from exact offsets. Knows no decoding and no database."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -21,6 +22,8 @@ from ingestd.errors import Halt, Retryable
 
 CHUNK_RECORDS = 2_000
 _METADATA_TIMEOUT_SECS = 10
+_PAUSE_SECS = 0.1
+_CHECK_TOPIC_SECS = 1.0
 
 # These guard exactly-once: a user's property of the same name is refused when the file is loaded.
 _OWN_SETTINGS = {
@@ -65,9 +68,17 @@ class KafkaSource:
             raise Halt(f"kafka.properties: {error.args[0].str()}; mend the configuration, then reload (HUP)") from error
         self._next: dict[int, int] = {}
         self._pending: list[Message] = []
+        self._admin: AdminClient | None = None
+        self._topic_id = ""
+        self._checked_at = self._delivered_at = 0.0
 
-    def seek(self, starts: dict[int, int]) -> None:
-        """Read these partitions from these offsets on; replaces what was read before."""
+    def seek(self, starts: dict[int, int], topic_id: str = "") -> None:
+        """Read these partitions from these offsets on; replaces what was read before.
+
+        `topic_id` is the topic's id at the claim: records of a topic that was created again under the same name are
+        not delivered. "" where the broker tells none.
+        """
+        self._topic_id = topic_id
         self._next = dict(starts)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in starts.items()])
 
@@ -81,14 +92,31 @@ class KafkaSource:
             self._raise_for(self._pending.pop(0))
         first = self._consumer.poll(timeout_secs)
         if first is None:
-            return self._chunk([]), False
+            return self._checked(self._chunk([])), False
         # consume(n, t) would wait out its whole t; with 0 it takes what is there.
         records = [first, *self._consumer.consume(self._chunk_records - 1, 0)]
         more = len(records) == self._chunk_records
         if any(map(Message.error, records)):
             self._pending = [record for record in records if record.error()]
             records = [record for record in records if not record.error()]
-        return self._chunk(records), more
+        return self._checked(self._chunk(records)), more
+
+    def _checked(self, chunk: Chunk | None) -> Chunk | None:
+        """The chunk, unless the topic was created again: the client follows the name, but offsets mean nothing there.
+
+        Asks after every pause in the flow, which a re-creation cannot do without, and once a second: 1 ms.
+        """
+        if chunk is None or not self._topic_id:
+            return chunk
+        now = time.monotonic()
+        paused, self._delivered_at = now - self._delivered_at > _PAUSE_SECS, now
+        if not paused and now - self._checked_at < _CHECK_TOPIC_SECS:
+            return chunk
+        found, _ = self.topic_state()
+        self._checked_at = self._delivered_at = time.monotonic()
+        if found != self._topic_id:
+            raise Retryable(f"topic {self._topic} was deleted and created again (id {self._topic_id} became {found})")
+        return chunk
 
     def _chunk(self, records: list[Message]) -> Chunk | None:
         """The chunk up to `position()`, which also counts what is not a record."""
@@ -122,8 +150,8 @@ class KafkaSource:
     def topic_state(self) -> tuple[str, list[int]]:
         """(topic id, partitions); the id is "" where the broker tells none. Raises: Retryable."""
         try:
-            admin = AdminClient(self._settings)
-            wanted = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_METADATA_TIMEOUT_SECS)
+            self._admin = self._admin or AdminClient(self._settings)
+            wanted = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_METADATA_TIMEOUT_SECS)
             found = wanted[self._topic].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS ingestd.dead_letters (
 )
 
 -- name: known_partitions
-SELECT partition FROM ingestd.cursors WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s
+SELECT partition, epoch FROM ingestd.cursors WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s
 
 -- name: read_cursors
 SELECT partition, next_offset, epoch, backend_pid, backend_start, topic_id

@@ -109,6 +109,8 @@ class PostgresStore:
         """The session that claimed, and that the next claim will end; no other may commit."""
         self._own_sessions: set[tuple[int, Any]] = set()
         """Sessions in which a claim was tried since the last one that is known to hold."""
+        self._first_seen: dict[int, int] = {}
+        """Epochs when this worker began: one that was stopped in its first claim must not take the next owner's lease."""
         self._where = place(str.__str__(options.url))
 
     def open(self) -> psycopg.Connection[Any]:
@@ -159,21 +161,23 @@ class PostgresStore:
         `first_offsets(new, first_run)` gives (offset, topic id) of partitions that the ledger has never seen; on the
         first run of all it may name every partition of the topic, so that they are pinned at one moment.
         `held` are the epochs of the lease that is being renewed after a fault.
-        Raises: LeaseLost when another worker has claimed one of `held` since, Retryable when a partition has no
+        Raises: LeaseLost when another worker has claimed since `held`, or since the first try; Retryable when a partition has no
         first offset.
         """
         connection = self.open()
         wanted = self._key.params(partitions=list(partitions))
         with self.deciding(), connection.cursor() as cursor:
             self._own_sessions.update(cursor.execute(SQL["own_session"]).fetchall())
-            known = {row[0] for row in cursor.execute(SQL["known_partitions"], wanted)}
+            known = dict(cursor.execute(SQL["known_partitions"], wanted).fetchall())
             connection.commit()
-            if new := sorted(set(partitions) - known):
+            for partition in partitions:
+                self._first_seen.setdefault(partition, known.get(partition, 0))
+            if new := sorted(set(partitions) - known.keys()):
                 for partition, (offset, topic_id) in sorted(first_offsets(new, not known).items()):
                     values = self._key.params(partition=partition, next_offset=offset, topic_id=topic_id)
                     cursor.execute(SQL["first_cursor"], values)
                 connection.commit()
-            rows = self._raise_epochs(cursor, wanted, held or {})
+            rows = self._raise_epochs(cursor, wanted, self._first_seen | (held or {}))
             if missing := sorted(set(partitions) - {row[0] for row in rows}):
                 raise Retryable(
                     f"{self._key.topic}: no cursor for partitions {missing}; the topic does not have them yet"

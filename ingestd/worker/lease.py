@@ -100,7 +100,7 @@ class Worker:
         handoff = Handoff(self._pipeline.batch, self._lanes.queued)
         reader = Reader(source, self._decode, handoff)
         try:
-            source.seek(self._claim(source))
+            self._claim(source)
             reader.start()
             while not self._stopping:
                 self._turn(handoff, reader)
@@ -121,8 +121,8 @@ class Worker:
             gc.collect()  # cycles are rare (tracebacks), and the collector is off
             self._collected_at = time.monotonic()
 
-    def _claim(self, source: KafkaSource) -> dict[int, int]:
-        """The lease on the active partitions: where to read on in each."""
+    def _claim(self, source: KafkaSource) -> None:
+        """The lease on the active partitions; the source stands where the ledger says."""
         self._board.beat(self._slot)
         for partition in self._active:
             self._lanes.state(partition, LaneState.CLAIMING)
@@ -146,7 +146,7 @@ class Worker:
         for c in claimed:
             self._lanes.claimed(c.partition, c.next_offset, c.epoch)
             self._log.info("claimed", partition=c.partition, next_offset=c.next_offset, epoch=c.epoch)
-        return {c.partition: c.next_offset for c in claimed}
+        source.seek({c.partition: c.next_offset for c in claimed}, topic_id)
 
     def _retry(self, fault: Retryable, failures: int) -> None:
         """Say so, and wait: jittered, doubling, with the heartbeat going on."""

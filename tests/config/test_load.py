@@ -69,6 +69,7 @@ def test_tables_of_arrays_have_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (whole('{ name = "a\\"b", type = "text" }'), "pipeline[0].column[0].path: 'a\"b' has a quote, a backslash or"),
         (KAFKA + "grup_id = 1\n" + STORE + pipeline(), 'kafka.grup_id: unknown option; did you mean "group_id"?'),
         (STORE + pipeline(), "kafka: is missing"),
         (KAFKA + STORE, "pipeline: is missing"),

@@ -240,3 +240,14 @@ def test_session_that_never_claimed_does_not_commit(store: MakeStore) -> None:
     one.close()
     with pytest.raises(Retryable):
         _commit(one, 0, 1, lease.epoch)
+
+
+def test_claim_that_was_never_answered_does_not_take_the_next_owners_lease(store: MakeStore, database: str) -> None:
+    """Stopped before it learnt of its first claim, it holds no epochs, but it knows what it saw when it began."""
+    old, new = store(), store()
+    old.claim([0], _from_zero)
+    (lease,) = new.claim([0], _from_zero)
+    old.close()
+    with pytest.raises(LeaseLost):
+        old.claim([0], _from_zero)
+    _commit(new, 0, 5, lease.epoch)
