@@ -110,7 +110,7 @@ class PostgresStore:
         self._own_sessions: set[tuple[int, Any]] = set()
         """Sessions in which a claim was tried since the last one that is known to hold."""
         self._first_seen: dict[int, int] = {}
-        """Epochs when this worker began: one that was stopped in its first claim must not take the next owner's lease."""
+        """Epochs when this worker began: stopped in its first claim, it must not take the next owner's lease."""
         self._where = place(str.__str__(options.url))
 
     def open(self) -> psycopg.Connection[Any]:
@@ -161,8 +161,8 @@ class PostgresStore:
         `first_offsets(new, first_run)` gives (offset, topic id) of partitions that the ledger has never seen; on the
         first run of all it may name every partition of the topic, so that they are pinned at one moment.
         `held` are the epochs of the lease that is being renewed after a fault.
-        Raises: LeaseLost when another worker has claimed since `held`, or since the first try; Retryable when a partition has no
-        first offset.
+        Raises: LeaseLost when another worker has claimed since `held`, or since the first try; Retryable when a
+        partition has no first offset.
         """
         connection = self.open()
         wanted = self._key.params(partitions=list(partitions))
