@@ -38,7 +38,11 @@ class TableSink:
             return
         with connection.cursor() as cursor:
             if self._pipeline.table.create:
-                self._create(cursor)
+                try:
+                    self._create(cursor)
+                except psycopg.errors.DuplicateTable:
+                    # A session that once looked in vain may not see the table yet when it has waited for the lock.
+                    connection.rollback()
             self._verify(connection)
             table = self._pipeline.table
             direct = [column.name for column in self._schema.columns if column.type.direct]
