@@ -139,18 +139,17 @@ class Proxy:
                     self._trigger = None
                     if self._forward:
                         sink.sendall(chunk)
-                    self._cut_locked(spared=sink if self._forward else None)
+                    self._cut_locked()
                     self._fired.set()
                     return False
         sink.sendall(chunk)
         return True
 
-    def _cut_locked(self, spared: socket.socket | None = None) -> None:
-        """`spared` is closed in order: a reset overtakes what was sent just before it (one COMMIT in ten)."""
+    def _cut_locked(self) -> None:
         pairs, self._pairs = self._pairs, {}
         for client, server in pairs.items():
             _reset(client)
-            (_close if server is spared else _reset)(server)
+            _reset(server)
 
 
 def _reset(end: socket.socket) -> None:

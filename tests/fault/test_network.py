@@ -41,7 +41,8 @@ def at_commit(here: Flow, before: list[int]) -> Callable[[bytes], bool]:
         if COPY_BEGINS in chunk and not copied[0]:
             copied[0] = True
             before.append(here.committed())
-        return copied[0] and b"COMMIT" in chunk
+        # With its end: BEGIN says READ COMMITTED.
+        return copied[0] and b"COMMIT\0" in chunk
 
     return look
 
