@@ -117,13 +117,13 @@ class Store(_Options, frozen=True, kw_only=True):
 class Batch(_Options, frozen=True, kw_only=True):
     """How much is committed together. A lone record commits at once; a backlog fills batches."""
 
-    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Records of a batch at most.")] = 20_000
+    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Records of a batch at most.")] = 30_000
     max_bytes: Annotated[Bytes, Meta(description="Payload bytes of a batch at most (one record may exceed it).")] = (
         Bytes(16 * 1024 * 1024)
     )
     max_wait: Annotated[
         Secs, Meta(description="How long a batch may go on filling while more records are at hand.")
-    ] = Secs(0.05)
+    ] = Secs(0.1)
 
 
 class DeadLetterLimits(_Options, frozen=True, kw_only=True):
@@ -239,7 +239,7 @@ class Workers(_Options, frozen=True, kw_only=True):
     ] = None
     prefetch: Annotated[
         Bytes, Meta(description="Records a worker's Kafka client reads ahead, in bytes, shared by its partitions.")
-    ] = Bytes(16 * 1024 * 1024)
+    ] = Bytes(8 * 1024 * 1024)
     drain_timeout: Annotated[
         Secs,
         Meta(
