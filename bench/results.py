@@ -110,6 +110,15 @@ def _backpressure(result: Result) -> str:
     return _table(("figure", "value"), rows) + f"\n\n![lag and backpressure]({result['plot']})"
 
 
+def _memory(result: Result) -> str:
+    shares = (f"{share * result['records'] / 1e6:.2f} M" for share in result["shares"])
+    rows = [
+        [name, *(f"{value:.0f}" for value in values), f"{result['peak_rss_mb'][name]:.0f}"]
+        for name, values in result["rss_mb"].items()
+    ]
+    return _table(("RSS in MB after", *shares, "highest"), rows)
+
+
 def _number(values: Result | None, digits: int) -> str:
     return "-" if values is None else f"{values['median']:.{digits}f}"
 
@@ -118,5 +127,6 @@ _SECTIONS: dict[str, Callable[[Result], str]] = {
     "throughput": _throughput,
     "latency": _latency,
     "idle": _idle,
+    "memory": _memory,
     "backpressure": _backpressure,
 }

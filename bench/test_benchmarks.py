@@ -16,9 +16,10 @@ from bench.backpressure import Course, Sample, draw, measure_backpressure
 from bench.compare import NOTE, throughput_entries
 from bench.idle import measure_idle
 from bench.latency import measure_latency
+from bench.memory import measure_memory
 from bench.results import DIRECTORY, save
 from bench.rounds import run_rounds
-from bench.servers import Servers
+from bench.servers import Servers, load_transactions
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -60,6 +61,13 @@ def test_lag_and_backpressure_through_a_burst_and_a_stall(benchmark: BenchmarkFi
     whole = {"kind": "backpressure", "title": title, "note": note, "plot": "backpressure.png", **result}
     save("backpressure", whole, RESULTS)
     draw(msgspec.convert(result["samples"], list[Sample]), RESULTS / "backpressure.png")
+
+
+def test_memory_stays_flat_over_a_long_run(benchmark: BenchmarkFixture, servers: Servers) -> None:
+    load = load_transactions(servers, 5 * ROWS)
+    result = once(benchmark, lambda: measure_memory(servers, load))
+    note = "Two workers with two partitions each, direct COPY into the contract's table, as fast as they go."
+    save("memory", {"kind": "memory", "title": f"Memory over {5 * ROWS:,} records", "note": note, **result}, RESULTS)
 
 
 def test_idle_daemon_costs_next_to_nothing(benchmark: BenchmarkFixture, servers: Servers) -> None:
