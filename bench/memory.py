@@ -30,8 +30,8 @@ def measure_memory(servers: Servers, load: Load) -> dict[str, Any]:
         deadline, step = time.monotonic() + _TIMEOUT_SECS, 0
         try:
             while step < len(_STEPS):
-                if time.monotonic() > deadline:
-                    raise Problem(f"the run took more than {_TIMEOUT_SECS:.0f} s")
+                if time.monotonic() > deadline or started.processes[0].poll() is not None:
+                    raise Problem(f"the daemon ended, or took more than {_TIMEOUT_SECS:.0f} s, at step {step}")
                 time.sleep(_POLL_SECS)
                 view = _view(started.status_url)
                 workers = {c["name"]: c["pid"] for c in view.get("children", []) if c["name"].startswith("worker")}

@@ -85,7 +85,7 @@ class Outcome(Struct):
     duplicates: int
     dead: list[DeadLetter]
     way: str
-    """Which way in was used: "direct", "staged", "screened", "looped"."""
+    """Which way in was used: "direct", "staged", "sifted", "screened", "looped"."""
 
 
 Decode = Callable[[Chunk], Rows]

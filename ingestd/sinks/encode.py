@@ -1,7 +1,7 @@
 """A batch as PostgreSQL wants it: chunks joined, rows in key order, binary COPY bytes. Knows no connection."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,9 @@ class Encoded(Struct):
     """Rows ready for COPY. Row n of the COPY came from `records[order[n]]` (`order` None: as they came)."""
 
     rows: Rows
+    columns: pa.RecordBatch
+    """The rows in the order of the COPY."""
+    encoder: Encoder
     order: pa.UInt64Array | None
     pieces: list[bytes]
     """One binary COPY, in writes of some hundred kilobytes."""
@@ -27,6 +30,14 @@ class Encoded(Struct):
     def record(self, n: int) -> Record:
         """The record behind row `n` (counted from 0) of the COPY stream."""
         return self.rows.records[n if self.order is None else self.order[n].as_py()]
+
+    def without(self, numbers: Collection[int]) -> list[bytes]:
+        """The COPY of all rows but these."""
+        keep = [True] * self.count
+        for n in numbers:
+            keep[n] = False
+        rest = self.columns.filter(pa.array(keep, pa.bool_()))
+        return self.encoder(rest) if rest.num_rows else []
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -75,7 +86,7 @@ def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
         columns = columns.take(order)
         repeats = _repeats(columns, key)
     pieces = encoder(columns) if columns.num_rows else []
-    return Encoded(rows, order, pieces, columns.num_rows, repeats, time.perf_counter_ns() - began)
+    return Encoded(rows, columns, encoder, order, pieces, columns.num_rows, repeats, time.perf_counter_ns() - began)
 
 
 def _repeats(columns: pa.RecordBatch, key: Sequence[str]) -> bool:

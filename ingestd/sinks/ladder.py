@@ -17,9 +17,11 @@ class Way(IntEnum):
     """COPY straight into the table."""
     STAGED = 1
     """COPY into staging, then INSERT .. ON CONFLICT DO NOTHING."""
-    SCREENED = 2
+    SIFTED = 2
+    """COPY into staging, ask all rows which of them a CHECK constraint refuses, COPY the others into the table."""
+    SCREENED = 3
     """Staged, without the rows that a CHECK constraint refuses: found by asking all of them in one statement."""
-    LOOPED = 3
+    LOOPED = 4
     """Staged, then inserted block by block on the server; a refused block goes row by row."""
 
 
@@ -51,10 +53,11 @@ class Ladder:
         if fault.at_commit or failed is self._ways[-1]:
             return None
         later = [way for way in self._ways if way > failed]
+        wanted = Way.LOOPED
         if fault.sqlstate == _UNIQUE_VIOLATION:
-            wanted = Way.STAGED if failed is Way.DIRECT else Way.LOOPED
-        else:
-            wanted = Way.SCREENED if fault.sqlstate == _CHECK_VIOLATION and failed < Way.SCREENED else Way.LOOPED
+            wanted = {Way.DIRECT: Way.STAGED, Way.SIFTED: Way.SCREENED}.get(failed, Way.LOOPED)
+        elif fault.sqlstate == _CHECK_VIOLATION:
+            wanted = {Way.DIRECT: Way.SIFTED, Way.STAGED: Way.SCREENED}.get(failed, Way.LOOPED)
         chosen = next((way for way in later if way >= wanted), later[-1])
         for way in self._ways:
             if failed <= way < chosen:

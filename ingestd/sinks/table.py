@@ -86,6 +86,8 @@ class TableSink:
             ways.append(Way.STAGED)
         if direct:
             ways.append(Way.DIRECT)
+        if direct and self._sql.screen:
+            ways.append(Way.SIFTED)
         return tuple(sorted(ways))
 
     def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome:
@@ -96,29 +98,35 @@ class TableSink:
         cursor, statements = tx.cursor, self._sql
         numbered = way > Way.STAGED or (way is Way.STAGED and batch.repeats)
         staging = statements.copy_numbered if numbered else statements.copy_staging
-        with cursor.copy(statements.copy_table if way is Way.DIRECT else staging) as copy:
-            for piece in batch.pieces:
-                copy.write(piece)
+        _copy(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:
             inserted = batch.count
         elif way is Way.STAGED:
             insert = statements.insert_in_order if numbered else statements.insert
             inserted = cursor.execute(insert, prepare=True).rowcount
+        elif way is Way.SIFTED:
+            refused = self._screen(batch, cursor, statements, dead)
+            _copy(cursor, statements.copy_table, batch.without(refused))
+            inserted = batch.count - len(refused)
         elif way is Way.SCREENED:
-            inserted = self._write_screened(batch, cursor, statements, dead)
+            assert statements.insert_screened
+            self._screen(batch, cursor, statements, dead)
+            inserted = cursor.execute(statements.insert_screened, prepare=True).rowcount
         else:
             inserted = self._write_looped(batch, cursor, statements, dead)
         return Outcome(inserted, batch.count - len(dead) - inserted, dead, way.name.lower())
 
-    def _write_screened(
+    def _screen(
         self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]
-    ) -> int:
-        assert statements.screen and statements.insert_screened
-        for n, name in cursor.execute(statements.screen, prepare=True).fetchall():
+    ) -> list[int]:
+        """The numbers of the staged rows that a CHECK refuses; their dead letters are added to `dead`."""
+        assert statements.screen
+        refused = cursor.execute(statements.screen, prepare=True).fetchall()
+        for n, name in refused:
             reason = f'row violates check constraint "{name}"'
             dead.append(dead_letter(batch.record(n), "write", None, reason, "23514"))
-        return cursor.execute(statements.insert_screened, prepare=True).rowcount
+        return [n for n, _ in refused]
 
     def _write_looped(
         self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]
@@ -130,3 +138,11 @@ class TableSink:
             reason = f"{message} ({constraint})" if constraint and constraint not in message else message
             dead.append(dead_letter(batch.record(n), "write", column or None, reason, sqlstate))
         return int(inserted)
+
+
+def _copy(cursor: psycopg.Cursor[Any], statement: bytes, pieces: list[bytes]) -> None:
+    if not pieces:
+        return
+    with cursor.copy(statement) as copy:
+        for piece in pieces:
+            copy.write(piece)

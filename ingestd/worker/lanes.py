@@ -12,6 +12,7 @@ from ingestd.worker.reader import Handoff
 _WAY_CELLS = {
     Way.DIRECT: Lane.DIRECT_BATCHES,
     Way.STAGED: Lane.STAGED_BATCHES,
+    Way.SIFTED: Lane.SCREENED_BATCHES,
     Way.SCREENED: Lane.SCREENED_BATCHES,
     Way.LOOPED: Lane.LOOPED_BATCHES,
 }

@@ -56,16 +56,18 @@ def pipeline_of(
     mode: str = "insert",
     table: str = "orders",
     create: bool = False,
+    direct: bool = True,
     **more: Any,
 ) -> cfg.Pipeline:
     """A pipeline of column name -> type."""
+    unique = list(key) if mode == "insert" else []
     return msgspec.convert(
         {
             "name": "p",
             "topic": TOPIC,
             "dead_letters": {"max_ratio": 1.0, "max_run": 1_000_000},
             "column": [{"name": name, "type": kind} for name, kind in columns.items()],
-            "table": {"name": table, "mode": mode, "key": list(key) if mode == "insert" else [], "create": create},
+            "table": {"name": table, "mode": mode, "key": unique, "create": create, "direct": direct},
             **more,
         },
         cfg.Pipeline,

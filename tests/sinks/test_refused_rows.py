@@ -114,15 +114,19 @@ _CHECKS: dict[str, tuple[str, list[Any], list[Any]]] = {
 }
 
 
+@pytest.mark.parametrize(("direct", "way"), [(True, Way.SIFTED), (False, Way.SCREENED)])
 @pytest.mark.parametrize("name", _CHECKS)
-def test_screened_way_finds_exactly_the_rows_that_violate_a_check(bench: MakeBench, name: str) -> None:
+def test_screened_way_finds_exactly_the_rows_that_violate_a_check(
+    bench: MakeBench, name: str, direct: bool, way: Way
+) -> None:
     checks, passing, refused = _CHECKS[name]
-    writer = bench(f"CREATE TABLE orders (id int PRIMARY KEY, v int, w text, {checks})", {**_COLUMNS, "id": "int4"})
+    ddl = f"CREATE TABLE orders (id int PRIMARY KEY, v int, w text, {checks})"
+    writer = bench(ddl, {**_COLUMNS, "id": "int4"}, direct=direct)
     pairs = [*refused, *passing] * 40
     writer.commit([{"id": 1000 - n, "v": v, "w": w} for n, (v, w) in enumerate(pairs)])
     assert writer.dead() == [(n, "23514") for n, pair in enumerate(pairs) if pair in refused]
     assert len(writer.column()) == 40 * len(passing)
-    assert writer.seen.ways == [Way.SCREENED]
+    assert writer.seen.ways == [way]
 
 
 def test_check_over_the_whole_row_is_found_by_the_loop(bench: MakeBench) -> None:
