@@ -35,7 +35,7 @@ def measure_memory(servers: Servers, load: Load) -> dict[str, Any]:
                 time.sleep(_POLL_SECS)
                 view = _view(started.status_url)
                 workers = {c["name"]: c["pid"] for c in view.get("children", []) if c["name"].startswith("worker")}
-                if sum(p["records"] for p in view.get("partitions", [])) < load.messages * _STEPS[step]:
+                if view.get("total", {}).get("records", 0) < load.messages * _STEPS[step]:
                     continue
                 for name, pid in workers.items():
                     at_step.setdefault(name, []).append(cpu.rss_mb(pid))

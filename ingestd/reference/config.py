@@ -44,7 +44,7 @@ name = "orders"
 topic = "shop.orders"
 format = "json"
 start = "2026-01-01T00:00:00Z"
-batch = { max_rows = 30_000, max_bytes = "16MiB", max_wait = "100ms" }
+batch = { max_rows = 25_000, max_bytes = "16MiB", max_wait = "100ms" }
 dead_letters = { max_ratio = 0.05, max_run = 1000 }
 column = [
   { name = "order_id", type = "uuid", required = true },

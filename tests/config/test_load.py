@@ -37,7 +37,7 @@ def test_units_and_defaults(tmp_path: Path) -> None:
     path.write_text(whole(options='batch = { max_bytes = "512kB", max_wait = "5m" }'))
     config = load(path, {})
     batch = config.pipeline[0].batch
-    assert (batch.max_rows, batch.max_bytes, batch.max_wait) == (30_000, 512_000, 300.0)
+    assert (batch.max_rows, batch.max_bytes, batch.max_wait) == (25_000, 512_000, 300.0)
     assert config.workers.stuck_after == 300.0
     assert config.pipeline[0].column[0].required
 
