@@ -1,5 +1,6 @@
 """A real status server: a forked process on a free port that shares the test's board."""
 
+import gc
 import http.client
 import os
 import signal
@@ -66,6 +67,8 @@ def fork_status(config: Config, board: Board, stderr: int | None = None) -> int:
         pid = os.fork()
     if pid == 0:
         code = 1
+        # Kafka clients that other tests left as garbage must not be collected here: their threads are not.
+        gc.freeze()
         try:
             if stderr is not None:
                 os.dup2(stderr, 2)
