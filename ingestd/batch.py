@@ -84,8 +84,6 @@ class Outcome(Struct):
     inserted: int
     duplicates: int
     dead: list[DeadLetter]
-    way: str
-    """Which way in was used: "direct", "staged", "sifted", "screened", "looped"."""
 
 
 Decode = Callable[[Chunk], Rows]

@@ -94,7 +94,7 @@ class TableSink:
         """What became of the rows of `batch`; nothing is visible unless `tx` commits."""
         assert self._sql is not None, "attach() comes first"
         if not batch.count:
-            return Outcome(0, 0, [], way.name.lower())
+            return Outcome(0, 0, [])
         cursor, statements = tx.cursor, self._sql
         numbered = way > Way.STAGED or (way is Way.STAGED and batch.repeats)
         staging = statements.copy_numbered if numbered else statements.copy_staging
@@ -115,7 +115,7 @@ class TableSink:
             inserted = cursor.execute(statements.insert_screened, prepare=True).rowcount
         else:
             inserted = self._write_looped(batch, cursor, statements, dead)
-        return Outcome(inserted, batch.count - len(dead) - inserted, dead, way.name.lower())
+        return Outcome(inserted, batch.count - len(dead) - inserted, dead)
 
     def _screen(
         self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]

@@ -20,7 +20,6 @@ _LOOP = load_statements("loop.sql")["loop"].decode()
 class TableSql(Struct, frozen=True):
     """Every statement that the sink may run, ready to execute."""
 
-    name: str
     copy_table: bytes
     copy_staging: bytes
     copy_numbered: bytes
@@ -66,18 +65,16 @@ def table_sql(table: cfg.Table, schema: Schema, checks: Sequence[tuple[str, str]
     into = sql.SQL("INSERT INTO {} ({}) ").format(name, columns)
     chosen = sql.SQL("SELECT {} FROM ").format(_casts(schema, "s"))
     numbered, in_order = chosen + NUMBERED + sql.SQL(" AS s"), sql.SQL(" ORDER BY s.ingestd_row")
-    plain = [(check, text) for check, text in checks]
-    refused = sql.SQL(" AND ").join(_sql(f"({text}) IS NOT FALSE") for _, text in plain)
+    refused = sql.SQL(" AND ").join(_sql(f"({text}) IS NOT FALSE") for _, text in checks)
     return TableSql(
-        name=table.name,
         copy_table=sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(name, columns).as_bytes(),
         copy_staging=_copy_into(STAGING, columns),
         copy_numbered=_copy_into(NUMBERED, columns),
         insert=(into + chosen + STAGING + sql.SQL(" AS s") + conflict).as_bytes(),
         insert_in_order=(into + numbered + in_order + conflict).as_bytes(),
-        screen=_screen(plain) if plain else None,
+        screen=_screen(checks) if checks else None,
         insert_screened=(
-            (into + numbered + sql.SQL(" WHERE ") + refused + in_order + conflict).as_bytes() if plain else None
+            (into + numbered + sql.SQL(" WHERE ") + refused + in_order + conflict).as_bytes() if checks else None
         ),
         loop=_loop(into, numbered, conflict, schema),
         setup=_setup(schema),
