@@ -6,52 +6,45 @@ Descriptions here are the reference: docs/config.md is generated from them.
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from ingestd.config.pipeline import (
+    Batch,
+    Column,
+    Contract,
+    DeadLetters,
+    Dedupe,
+    Delete,
+    Pipeline,
+    Table,
+)
+from ingestd.config.types import Bytes, Options, Properties, Secret, Secs
+
+__all__ = [
+    "Batch",
+    "Bytes",
+    "Column",
+    "Config",
+    "Contract",
+    "DeadLetters",
+    "Dedupe",
+    "Delete",
+    "Kafka",
+    "Log",
+    "Pipeline",
+    "Properties",
+    "SchemaRegistry",
+    "Secret",
+    "Secs",
+    "Status",
+    "Store",
+    "Table",
+    "Workers",
+    "with_addresses",
+]
 
 
-class Bytes(int):
-    """A size: an integer of bytes, or text such as "16MiB", "512kB"."""
-
-
-class Secs(float):
-    """A duration: seconds, or text such as "50ms", "2s", "5m", "1h"."""
-
-
-class Secret(str):
-    """Text that never appears in a log, a page or an error: str(), repr() and f-strings give "***".
-
-    Where it must be sent, pass it whole (a driver reads the text itself) or use `reveal()`.
-    """
-
-    def __new__(cls, text: str) -> "Secret":
-        # str() of a Secret is "***": made of another one, as structs.replace does, it would lose its text.
-        return super().__new__(cls, text.reveal() if isinstance(text, Secret) else text)
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def reveal(self) -> str:
-        """The text itself, for the one place that sends it."""
-        return super().__str__()
-
-
-class Properties(dict[str, str | int | float | bool]):
-    """librdkafka properties by name; its repr shows the names only, since any value may be a secret."""
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{name!r}: '***'" for name in self) + "}"
-
-    __str__ = __repr__
-
-
-class _Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Kafka(_Options, frozen=True, kw_only=True):
+class Kafka(Options, frozen=True, kw_only=True):
     """Where the records come from."""
 
     bootstrap_servers: Annotated[
@@ -88,13 +81,13 @@ class Kafka(_Options, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "properties", Properties(self.properties))
 
 
-class Store(_Options, frozen=True, kw_only=True):
+class Store(Options, frozen=True, kw_only=True):
     """The database that holds the tables and the ledger."""
 
     url: Annotated[
         str,
         Meta(
-            description='"postgresql://user:password@host:port/database", or "embedded" for a PostgreSQL that ingestd starts itself.'
+            description='"postgresql://user:password@host:port/database", "sqlite:///path/of/file.db" (relative to the working directory; four slashes for an absolute path), or "embedded" for a PostgreSQL that ingestd starts itself.'
         ),
     ]
     synchronous_commit: Annotated[
@@ -114,121 +107,21 @@ class Store(_Options, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "url", Secret(self.url))
 
 
-class Batch(_Options, frozen=True, kw_only=True):
-    """How much is committed together. A lone record commits at once; a backlog fills batches."""
+class SchemaRegistry(Options, frozen=True, kw_only=True):
+    """A Confluent-compatible schema registry, for the formats that need one."""
 
-    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Records of a batch at most.")] = 25_000
-    max_bytes: Annotated[Bytes, Meta(description="Payload bytes of a batch at most (one record may exceed it).")] = (
-        Bytes(16 * 1024 * 1024)
-    )
-    max_wait: Annotated[
-        Secs, Meta(description="How long a batch may go on filling while more records are at hand.")
-    ] = Secs(0.1)
+    url: Annotated[str, Meta(min_length=1, description="Address, such as http://registry.example:8081.")]
+    properties: Annotated[
+        dict[str, str | int | float | bool],
+        Meta(description='Any other property of confluent-kafka\'s registry client, such as "basic.auth.user.info".'),
+    ] = {}
 
-
-class DeadLetterLimits(_Options, frozen=True, kw_only=True):
-    """When refusing records must stop: a bad deploy must not drain a topic into the dead letters."""
-
-    max_ratio: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="Share of dead letters among the last 10,000 records (at least 100 seen) beyond which the partition halts.",
-        ),
-    ] = 0.05
-    max_run: Annotated[
-        int, Meta(ge=1, description="Dead letters in an unbroken row beyond which the partition halts.")
-    ] = 1000
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "url", Secret(self.url))
+        msgspec.structs.force_setattr(self, "properties", Properties(self.properties))
 
 
-class Column(_Options, frozen=True, kw_only=True):
-    """One column of the contract: where the value comes from, its type, what may be missing."""
-
-    name: Annotated[str, Meta(min_length=1, description="Column of the table.")]
-    type: Annotated[
-        str,
-        Meta(
-            description="text, varchar(n), int2, int4, int8, float4, float8, numeric(p,s), bool, uuid, timestamptz, timestamp, date, time, jsonb, bytea; scalar types also as arrays: int4[]."
-        ),
-    ]
-    path: Annotated[
-        str | None,
-        Meta(
-            description='Where the value is in the record, with dots into nested objects: "payload.account_id". Default: the column\'s name.'
-        ),
-    ] = None
-    required: Annotated[bool, Meta(description="A record without the field, or with null, becomes a dead letter.")] = (
-        False
-    )
-    default: Annotated[
-        str | int | float | bool | None,
-        Meta(description="Value when the field is absent (an explicit null stays null)."),
-    ] = None
-    epoch: Annotated[
-        Literal["s", "ms", "us"] | None,
-        Meta(
-            description="For timestamps: numbers, and numeric strings, are seconds, milliseconds or microseconds since 1970. ISO-8601 text is read as well."
-        ),
-    ] = None
-    assume_utc: Annotated[
-        bool, Meta(description="For timestamptz: text without an offset is UTC. Without this it becomes a dead letter.")
-    ] = False
-
-
-class Table(_Options, frozen=True, kw_only=True):
-    """The table that a pipeline fills."""
-
-    name: Annotated[str, Meta(min_length=1, description='"table" or "schema.table".')]
-    mode: Annotated[
-        Literal["append", "insert"],
-        Meta(
-            description='"append": every record is a row. "insert": a row whose key is already there is a duplicate and changes nothing.'
-        ),
-    ] = "append"
-    key: Annotated[tuple[str, ...], Meta(description="Columns of the key, for insert.")] = ()
-    direct: Annotated[
-        bool,
-        Meta(
-            description="Copy straight into the table while its keys are new. false: every batch goes through staging, for topics full of repeats: a failed COPY leaves dead tuples behind."
-        ),
-    ] = True
-    create: Annotated[
-        bool, Meta(description="Create the table when it does not exist. An existing table is only checked.")
-    ] = False
-    ddl: Annotated[
-        str | None,
-        Meta(
-            description="With create: a file of SQL that makes the table, instead of a statement made from the columns. Relative to the configuration file."
-        ),
-    ] = None
-
-
-class Pipeline(_Options, frozen=True, kw_only=True):
-    """One topic into one table."""
-
-    name: Annotated[
-        str,
-        Meta(
-            pattern="^[A-Za-z0-9_.-]{1,64}$",
-            description="Name of the pipeline; the ledger's cursors are kept under it.",
-        ),
-    ]
-    topic: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,249}$", description="Topic to read.")]
-    format: Annotated[Literal["json"], Meta(description="Format of the record values.")] = "json"
-    start: Annotated[
-        str,
-        Meta(
-            description='Where the very first run begins: "earliest", "latest", "committed" (the group\'s offsets, to take over from another consumer), or an ISO-8601 time.'
-        ),
-    ] = "earliest"
-    batch: Batch = Batch()
-    dead_letters: DeadLetterLimits = DeadLetterLimits()
-    column: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns, in table order.")]
-    table: Table
-
-
-class Workers(_Options, frozen=True, kw_only=True):
+class Workers(Options, frozen=True, kw_only=True):
     """How many processes, and how long they may take."""
 
     max_workers: Annotated[
@@ -254,7 +147,7 @@ class Workers(_Options, frozen=True, kw_only=True):
     ] = Secs(0.5)
 
 
-class Status(_Options, frozen=True, kw_only=True):
+class Status(Options, frozen=True, kw_only=True):
     """The web page, /metrics and health probes."""
 
     enabled: Annotated[bool, Meta(description="Serve the status page.")] = True
@@ -273,7 +166,7 @@ class Status(_Options, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "token", Secret(self.token))
 
 
-class Log(_Options, frozen=True, kw_only=True):
+class Log(Options, frozen=True, kw_only=True):
     """One event, one line, on standard error."""
 
     level: Annotated[
@@ -285,12 +178,13 @@ class Log(_Options, frozen=True, kw_only=True):
     )
 
 
-class Config(_Options, frozen=True, kw_only=True):
+class Config(Options, frozen=True, kw_only=True):
     """The whole file."""
 
     kafka: Kafka
     store: Store
     pipeline: Annotated[tuple[Pipeline, ...], Meta(min_length=1)]
+    schema_registry: SchemaRegistry | None = None
     workers: Workers = Workers()
     status: Status = Status()
     log: Log = Log()

@@ -16,7 +16,7 @@ from msgspec import Struct
 from ingestd.config.options import Bytes, Secs
 from ingestd.config.text import Substituted
 
-SECRET_PATHS = ("store.url", "status.token", "kafka.properties")
+SECRET_PATHS = ("store.url", "status.token", "kafka.properties", "schema_registry")
 
 _SIZES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -81,7 +81,7 @@ def _make(cls: type[Struct], values: dict[str, Any]) -> Any:
 
 
 def _read(hint: Any, given: Any, path: str, findings: Findings) -> Any:
-    kind = _bare(hint)
+    kind = _present(_bare(hint))
     if isinstance(given, datetime | date | time):
         given = given.isoformat()
     if isinstance(given, str) and findings.spoiled(path):
@@ -132,7 +132,7 @@ def _read_quantity(kind: type, given: Any, path: str, findings: Findings) -> Any
 
 def _read_properties(given: Any, path: str, findings: Findings) -> dict[str, Any]:
     if not isinstance(given, dict):
-        findings.add(path, "must be a table of librdkafka properties")
+        findings.add(path, "must be a table of names and values")
         return {}
     read: dict[str, Any] = {}
     for key, value in given.items():
@@ -148,6 +148,15 @@ def _read_properties(given: Any, path: str, findings: Findings) -> dict[str, Any
 
 def _bare(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _present(kind: Any) -> Any:
+    """The struct or quantity of "X | None": read like X, so that all of its problems are found."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    inner = [one for one in get_args(kind) if one is not types.NoneType]
+    sole = len(inner) == 1 and isinstance(inner[0], type) and issubclass(inner[0], Struct | Secs | Bytes)
+    return inner[0] if sole else kind
 
 
 def _join(path: str, key: str) -> str:

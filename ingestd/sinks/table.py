@@ -98,6 +98,8 @@ class TableSink:
         cursor, statements = tx.cursor, self._sql
         numbered = way > Way.STAGED or (way is Way.STAGED and batch.repeats)
         staging = statements.copy_numbered if numbered else statements.copy_staging
+        if way is Way.LOOPED:
+            staging = statements.copy_indexed
         _copy(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:

@@ -14,6 +14,8 @@ STAGING = sql.SQL("pg_temp.ingestd_staging")
 NUMBERED = sql.SQL("pg_temp.ingestd_numbered")
 """Staging with a row number, in the order of the COPY. The heap keeps no order: a small row goes back into the free
 space of an earlier page."""
+INDEXED = sql.SQL("pg_temp.ingestd_indexed")
+"""The same with an index on the number, which only the loop needs: it asks for 50 rows at a time."""
 _LOOP = load_statements("loop.sql")["loop"].decode()
 
 
@@ -23,6 +25,7 @@ class TableSql(Struct, frozen=True):
     copy_table: bytes
     copy_staging: bytes
     copy_numbered: bytes
+    copy_indexed: bytes
     insert: bytes
     insert_in_order: bytes
     """From the numbered staging: of equal keys in a batch the first wins."""
@@ -70,13 +73,14 @@ def table_sql(table: cfg.Table, schema: Schema, checks: Sequence[tuple[str, str]
         copy_table=sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(name, columns).as_bytes(),
         copy_staging=_copy_into(STAGING, columns),
         copy_numbered=_copy_into(NUMBERED, columns),
+        copy_indexed=_copy_into(INDEXED, columns),
         insert=(into + chosen + STAGING + sql.SQL(" AS s") + conflict).as_bytes(),
         insert_in_order=(into + numbered + in_order + conflict).as_bytes(),
         screen=_screen(checks) if checks else None,
         insert_screened=(
             (into + numbered + sql.SQL(" WHERE ") + refused + in_order + conflict).as_bytes() if checks else None
         ),
-        loop=_loop(into, numbered, conflict, schema),
+        loop=_loop(into, chosen + INDEXED + sql.SQL(" AS s"), conflict, schema),
         setup=_setup(schema),
     )
 
@@ -92,9 +96,9 @@ def _screen(checks: Sequence[tuple[str, str]]) -> bytes:
     return (sql.SQL("SELECT n, refused FROM (") + inner + sql.SQL(") AS s WHERE refused IS NOT NULL")).as_bytes()
 
 
-def _loop(into: sql.Composable, numbered: sql.Composable, conflict: sql.Composable, schema: Schema) -> bytes:
+def _loop(into: sql.Composable, indexed: sql.Composable, conflict: sql.Composable, schema: Schema) -> bytes:
     rows = sql.SQL(" WHERE s.ingestd_row >= ingestd_next AND s.ingestd_row < ingestd_next + 50 ORDER BY s.ingestd_row")
-    block = into + numbered + rows + conflict + sql.SQL(";")
+    block = into + indexed + rows + conflict + sql.SQL(";")
     row = into + sql.SQL("VALUES ({})").format(_casts(schema, "ingestd_staged")) + conflict + sql.SQL(";")
     text = _LOOP
     for hole, statement in (("{insert_block}", block), ("{insert_row}", row)):
@@ -108,14 +112,18 @@ def _setup(schema: Schema) -> tuple[bytes, ...]:
         sql.SQL("{} " + column.type.stage_type).format(sql.Identifier(column.name)) for column in schema.columns
     )
     return (
-        b"DROP TABLE IF EXISTS pg_temp.ingestd_staging, pg_temp.ingestd_numbered, pg_temp.ingestd_refused",
+        b"DROP TABLE IF EXISTS pg_temp.ingestd_staging, pg_temp.ingestd_numbered, pg_temp.ingestd_indexed,"
+        b" pg_temp.ingestd_refused",
         sql.SQL("CREATE TEMPORARY TABLE ingestd_staging ({}) ON COMMIT DELETE ROWS").format(columns).as_bytes(),
-        sql.SQL(
-            "CREATE TEMPORARY TABLE ingestd_numbered ({}, ingestd_row bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)"
-            " ON COMMIT DELETE ROWS"
-        )
-        .format(columns)
-        .as_bytes(),
+        *(
+            sql.SQL(
+                f"CREATE TEMPORARY TABLE {name} ({{}}, ingestd_row bigint GENERATED ALWAYS AS IDENTITY{index})"
+                " ON COMMIT DELETE ROWS"
+            )
+            .format(columns)
+            .as_bytes()
+            for name, index in (("ingestd_numbered", ""), ("ingestd_indexed", " PRIMARY KEY"))
+        ),
         b"CREATE TEMPORARY TABLE ingestd_refused (n integer, sqlstate text, message text, column_name text,"
         b" constraint_name text) ON COMMIT DELETE ROWS",
     )

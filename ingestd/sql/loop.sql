@@ -15,7 +15,7 @@ DECLARE
     ingestd_column text;
     ingestd_constraint text;
 BEGIN
-    SELECT min(ingestd_row), max(ingestd_row) + 1 INTO ingestd_first, ingestd_end FROM pg_temp.ingestd_numbered;
+    SELECT min(ingestd_row), max(ingestd_row) + 1 INTO ingestd_first, ingestd_end FROM pg_temp.ingestd_indexed;
     ingestd_next := ingestd_first;
     WHILE ingestd_next < ingestd_end LOOP
         BEGIN
@@ -25,7 +25,7 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             IF NOT {is_record_fault} THEN RAISE; END IF;
             FOR ingestd_staged IN
-                SELECT * FROM pg_temp.ingestd_numbered
+                SELECT * FROM pg_temp.ingestd_indexed
                 WHERE ingestd_row >= ingestd_next AND ingestd_row < ingestd_next + 50 ORDER BY ingestd_row
             LOOP
                 BEGIN

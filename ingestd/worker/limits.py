@@ -17,7 +17,7 @@ GoodBefore = Callable[[int], int]
 class DeadLetterLimit:
     """One partition's recent past. `check` before the commit, `commit` after it."""
 
-    def __init__(self, options: cfg.DeadLetterLimits, pipeline: str, place: str):
+    def __init__(self, options: cfg.DeadLetters, pipeline: str, place: str):
         self._options = options
         self._pipeline = pipeline
         self._place = place

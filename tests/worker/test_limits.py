@@ -12,7 +12,7 @@ from tests.sinks.contracts import MemoryRecord
 
 
 def _limit(max_ratio: float = 0.05, max_run: int = 1000) -> DeadLetterLimit:
-    return DeadLetterLimit(cfg.DeadLetterLimits(max_ratio=max_ratio, max_run=max_run), "p", "orders-3")
+    return DeadLetterLimit(cfg.DeadLetters(max_ratio=max_ratio, max_run=max_run), "p", "orders-3")
 
 
 class Log:
