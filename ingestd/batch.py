@@ -66,7 +66,8 @@ class Chunk(Struct):
 class Rows(Struct):
     """A decoded chunk, or several joined into a batch.
 
-    `columns` is in schema order, one row per good record; row i came from `records[i]`.
+    `columns` has the declared columns in their order, then those of `DELETES` and `presence_of` where the pipeline
+    needs them; one row per good record, row i came from `records[i]`.
     `dead` holds the other records of the tiles: len(records) + len(dead) were delivered.
     """
 
@@ -78,12 +79,39 @@ class Rows(Struct):
     """Payload bytes of all delivered records, for the batch limit and the byte counters."""
 
 
-class Outcome(Struct):
-    """What became of the rows of one transaction; dead letters of the write stage included in `dead`."""
+DELETES = "ingestd:deletes"
+"""Name of a boolean column behind the declared ones: whether the record deletes its key."""
 
-    inserted: int
-    duplicates: int
+
+def presence_of(column: str) -> str:
+    """Name of a boolean column behind the declared ones: whether the record has the field of `column`."""
+    return f"ingestd:has:{column}"
+
+
+class Counts(Struct):
+    """Records of one transaction by what became of them; a rewound record that changes nothing counts as stale."""
+
+    records: int = 0
+    """Delivered: the sum of all others."""
+    inserted: int = 0
+    updated: int = 0
+    stale: int = 0
+    """Older than the stored row, or replayed."""
+    folded: int = 0
+    """Replaced by a later record of the same key in the same batch."""
+    duplicates: int = 0
+    deleted: int = 0
+    """Deletes that took effect (soft ones too), or that came for a key without a row."""
+    dead: int = 0
+
+
+class Outcome(Struct):
+    """What a sink did with the rows of one transaction."""
+
+    counts: Counts
+    """Of all good records, over all partitions; `records` and `dead` are left at 0."""
     dead: list[DeadLetter]
+    """Rows that the database refused."""
 
 
 Decode = Callable[[Chunk], Rows]

@@ -63,7 +63,7 @@ class Lane(IntEnum):
     NEXT_OFFSET = 7
     """The committed cursor; -1 before the first claim."""
     RECORDS = 8
-    """Delivered: rows + duplicates + dead letters."""
+    """Delivered: inserted, updated, stale, folded, duplicates, deleted and dead together."""
     BYTES = 9
     INSERTED = 10
     DUPLICATES = 11
@@ -101,6 +101,10 @@ class Lane(IntEnum):
     TEXT_SEQ = 48
     """Odd while the text is being written."""
     TEXT_LEN = 49
+    UPDATED = 50
+    STALE = 51
+    FOLDED = 52
+    DELETED = 53
 
 
 class Board:

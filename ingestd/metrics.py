@@ -54,9 +54,17 @@ def _gauge(name: str, cell: Lane, text: str, scale: float = 1.0, unknown: int | 
 
 
 METRICS: tuple[Metric, ...] = (
-    _counter("records_total", Lane.RECORDS, "Records committed: rows inserted + duplicates + dead letters."),
+    _counter(
+        "records_total",
+        Lane.RECORDS,
+        "Records committed, whatever became of them: inserted, updated, stale, dead and so on.",
+    ),
     _counter("rows_inserted_total", Lane.INSERTED, "Rows written to the table."),
     _counter("duplicates_total", Lane.DUPLICATES, "Records whose key was in the table already; nothing changed."),
+    _counter("rows_updated_total", Lane.UPDATED, "Records that replaced the row of their key."),
+    _counter("stale_total", Lane.STALE, "Records older than the row of their key, or replayed; nothing changed."),
+    _counter("folded_total", Lane.FOLDED, "Records replaced by a later one of the same key in the same batch."),
+    _counter("deletes_total", Lane.DELETED, "Records that deleted the row of their key, or found none."),
     _counter("dead_letters_total", Lane.DEAD, "Records refused and kept in ingestd.dead_letters."),
     _counter("payload_bytes_total", Lane.BYTES, "Payload bytes of the committed records."),
     _counter("commits_total", Lane.BATCHES, "Batches committed, empty ones included."),

@@ -54,7 +54,8 @@ def _pipeline(config: "Config", name: str | None) -> "Pipeline":
 
 def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
     from ingestd.stores.cursors import read_cursor_rows
-    from ingestd.stores.postgres import LedgerKey, connect
+    from ingestd.stores.postgres import connect
+    from ingestd.stores.store import LedgerKey
 
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
         return read_cursor_rows(connection, LedgerKey(pipeline.name, pipeline.topic))
@@ -74,7 +75,8 @@ def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
 
 def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: argparse.Namespace) -> int:
     from ingestd.stores.cursors import move_cursors
-    from ingestd.stores.postgres import LedgerKey, connect
+    from ingestd.stores.postgres import connect
+    from ingestd.stores.store import LedgerKey
 
     rows = {row.partition: row for row in _rows(config, pipeline)}
     wanted = sorted(args.partition or rows)

@@ -37,9 +37,8 @@ class DeadLetters(Options, frozen=True, kw_only=True):
         int, Meta(ge=1, description="Dead letters in an unbroken row beyond which the partition halts.")
     ] = 1000
     topic: Annotated[
-        str | None,
+        Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,249}$")] | None,
         Meta(
-            pattern="^[A-Za-z0-9._-]{1,249}$",
             description="Also send every dead letter to this topic, payload and key unchanged, with its origin and reason as headers. Sent from the table, so none is lost; after a crash one may be sent twice.",
         ),
     ] = None

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from ingestd.batch import Record, Rows, Tile
+from ingestd.batch import DeadLetter, Record, Rows, Tile
 
 Encoder = Callable[[pa.RecordBatch], list[bytes]]
 
@@ -122,3 +122,12 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
         nbytes = sum(len(r.value() or b"") for r in records) + sum(len(d.payload or b"") for d in dead)
         halves.append(Rows([t for t in tiles if t.end > t.start], rows.columns.filter(keep), records, dead, nbytes))
     return halves[0], halves[1]
+
+
+def without(rows: Rows, refused: Sequence[DeadLetter]) -> Rows:
+    """`rows` with the records of `refused` among its dead letters instead of its rows."""
+    places = {(letter.partition, letter.offset) for letter in refused}
+    mask = [(record.partition(), record.offset()) not in places for record in rows.records]
+    records = [record for record, kept in zip(rows.records, mask, strict=True) if kept]
+    columns = rows.columns.filter(pa.array(mask, pa.bool_()))
+    return Rows(rows.tiles, columns, records, [*rows.dead, *refused], rows.nbytes)

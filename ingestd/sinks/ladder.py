@@ -5,7 +5,7 @@ No savepoints: an error rolls the whole transaction back and the batch is redone
 
 from enum import IntEnum
 
-from ingestd.stores.postgres_errors import RowFault
+from ingestd.stores.faults import RowFault
 
 _LONGEST_STAY_AWAY = 256
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import psycopg
 
-from ingestd.batch import DeadLetter, Outcome, dead_letter
+from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.schema import Schema
-from ingestd.sinks.encode import Encoded
+from ingestd.sinks.encode import Encoded, encode
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.table_sql import TableSql, create_table, table_identifier, table_sql
-from ingestd.stores.postgres import SQL, Transaction
+from ingestd.stores.statements import SQL
+from ingestd.stores.store import Transaction
 from ingestd.stores.table_check import check_table
 
 _REMAKE_STAGING_AFTER_SECS = 24 * 3600
@@ -25,6 +26,7 @@ class TableSink:
     def __init__(self, pipeline: cfg.Pipeline):
         self._pipeline = pipeline
         self._schema = Schema.of(pipeline.column)
+        self._encoder = self._schema.encoder()
         self._sql: TableSql | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._staged_at = 0.0
@@ -90,11 +92,15 @@ class TableSink:
             ways.append(Way.SIFTED)
         return tuple(sorted(ways))
 
+    def prepare(self, rows: Rows) -> Encoded:
+        """`rows` sorted by key and encoded; no database."""
+        return encode(rows, self._pipeline.table.key, self._encoder)
+
     def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome:
         """What became of the rows of `batch`; nothing is visible unless `tx` commits."""
         assert self._sql is not None, "attach() comes first"
         if not batch.count:
-            return Outcome(0, 0, [])
+            return Outcome(Counts(), [])
         cursor, statements = tx.cursor, self._sql
         numbered = way > Way.STAGED or (way is Way.STAGED and batch.repeats)
         staging = statements.copy_numbered if numbered else statements.copy_staging
@@ -117,7 +123,7 @@ class TableSink:
             inserted = cursor.execute(statements.insert_screened, prepare=True).rowcount
         else:
             inserted = self._write_looped(batch, cursor, statements, dead)
-        return Outcome(inserted, batch.count - len(dead) - inserted, dead)
+        return Outcome(Counts(inserted=inserted, duplicates=batch.count - len(dead) - inserted), dead)
 
     def _screen(
         self, batch: Encoded, cursor: psycopg.Cursor[Any], statements: TableSql, dead: list[DeadLetter]

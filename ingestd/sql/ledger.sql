@@ -26,7 +26,11 @@ CREATE TABLE IF NOT EXISTS ingestd.cursors (
     replay_below  bigint NOT NULL DEFAULT 0,
     records       bigint NOT NULL DEFAULT 0,
     inserted      bigint NOT NULL DEFAULT 0,
+    updated       bigint NOT NULL DEFAULT 0,
+    stale         bigint NOT NULL DEFAULT 0,
+    folded        bigint NOT NULL DEFAULT 0,
     duplicates    bigint NOT NULL DEFAULT 0,
+    deleted       bigint NOT NULL DEFAULT 0,
     dead          bigint NOT NULL DEFAULT 0,
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pipeline, sink_group, topic, partition)
@@ -83,7 +87,7 @@ SET epoch = c.epoch + 1,
     updated_at = now()
 FROM old
 WHERE c.pipeline = %(pipeline)s AND c.sink_group = %(sink_group)s AND c.topic = %(topic)s AND c.partition = old.partition
-RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start
+RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start, c.replay_below
 
 -- name: own_session
 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
@@ -102,7 +106,11 @@ SET next_offset = %(end)s,
     replay_below = greatest(replay_below, %(end)s),
     records = records + %(records)s,
     inserted = inserted + %(inserted)s,
+    updated = updated + %(updated)s,
+    stale = stale + %(stale)s,
+    folded = folded + %(folded)s,
     duplicates = duplicates + %(duplicates)s,
+    deleted = deleted + %(deleted)s,
     dead = dead + %(dead)s,
     updated_at = now()
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s

@@ -7,7 +7,8 @@ import psycopg
 from msgspec import Struct
 
 from ingestd.errors import StartupError
-from ingestd.stores.postgres import SQL, LedgerKey
+from ingestd.stores.statements import SQL
+from ingestd.stores.store import LedgerKey
 
 
 class CursorRow(Struct, frozen=True):

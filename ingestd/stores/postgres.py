@@ -4,65 +4,26 @@ Knows nothing of Kafka, and nothing of what a sink writes into its transaction.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from msgspec import Struct
+from msgspec import structs
 from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 
-from ingestd.batch import Tile
+from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
-from ingestd.stores.postgres_errors import RowsRefused, UnknownFault, connect_error, decide
-from ingestd.stores.statements import load_statements
-
-SQL = load_statements()
-TABLE_GROUP = "table"
-"""The sink group of gate, table and dead letters; the lake has its own."""
+from ingestd.stores.faults import RowsRefused, UnknownFault
+from ingestd.stores.postgres_dead_letters import write_dead_letters
+from ingestd.stores.postgres_errors import connect_error, decide
+from ingestd.stores.statements import SQL
+from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
 _CLAIM_LOCK_TIMEOUT = "2s"
-
-
-class Claimed(Struct, frozen=True):
-    """One partition of a lease: where to read on, and the epoch that every commit must show."""
-
-    partition: int
-    next_offset: int
-    epoch: int
-    topic_id: str
-
-
-class Counts(Struct):
-    """What a transaction did to one partition, for the ledger's counters."""
-
-    records: int = 0
-    inserted: int = 0
-    duplicates: int = 0
-    dead: int = 0
-
-
-class Transaction(Struct):
-    """An open transaction: sinks write through `cursor`; `counts` by partition are stored with the cursors."""
-
-    cursor: psycopg.Cursor[Any]
-    counts: dict[int, Counts]
-    write_ns: int = 0
-    commit_ns: int = 0
-
-
-class LedgerKey(Struct, frozen=True):
-    """Whose cursors: every statement of the ledger takes these."""
-
-    pipeline: str
-    topic: str
-    sink_group: str = TABLE_GROUP
-
-    def params(self, **more: Any) -> dict[str, Any]:
-        return {"pipeline": self.pipeline, "topic": self.topic, "sink_group": self.sink_group, **more}
 
 
 def place(url: str) -> str:
@@ -111,6 +72,7 @@ class PostgresStore:
         """Sessions in which a claim was tried since the last one that is known to hold."""
         self._first_seen: dict[int, int] = {}
         """Epochs when this worker began: stopped in its first claim, it must not take the next owner's lease."""
+        self._replay_below: dict[int, int] = {}
         self._where = place(str.__str__(options.url))
 
     def open(self) -> psycopg.Connection[Any]:
@@ -153,7 +115,7 @@ class PostgresStore:
     def claim(
         self,
         partitions: Sequence[int],
-        first_offsets: Callable[[list[int], bool], dict[int, tuple[int, str]]],
+        first_offsets: FirstOffsets,
         held: dict[int, int] | None = None,
     ) -> list[Claimed]:
         """The lease on `partitions`: epochs raised, the previous holder's session ended.
@@ -188,7 +150,8 @@ class PostgresStore:
             self._own_sessions = set(cursor.execute(SQL["own_session"]).fetchall())
             connection.commit()
         self._claimant = connection
-        return [Claimed(row[0], row[1], row[2], row[3] or "") for row in sorted(rows)]
+        self._replay_below = {row[0]: row[7] for row in rows}
+        return [Claimed(row[0], row[1], row[2], row[3] or "", row[7]) for row in sorted(rows)]
 
     def _raise_epochs(self, cursor: psycopg.Cursor[Any], wanted: dict[str, Any], held: dict[int, int]) -> list[Any]:
         """The claimed rows; a zombie that stopped between its cursor update and COMMIT is ended first."""
@@ -229,7 +192,7 @@ class PostgresStore:
         if connection is not self._claimant:
             raise Retryable(f"PostgreSQL at {self._where}: the session that claimed is gone")
         with self.deciding() as phase, connection.cursor() as cursor:
-            tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles})
+            tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles}, self._replay_below)
             began = time.perf_counter_ns()
             yield tx
             for tile in sorted(tiles):
@@ -238,23 +201,22 @@ class PostgresStore:
             phase.append("commit")
             connection.commit()
             tx.commit_ns = time.perf_counter_ns() - wrote
+            for tile in tiles:
+                self._replay_below[tile.partition] = max(self._replay_below.get(tile.partition, 0), tile.end)
 
     def _move(self, cursor: psycopg.Cursor[Any], tile: Tile, epoch: int, counts: Counts) -> None:
         values = self._key.params(
-            partition=tile.partition,
-            start=tile.start,
-            end=tile.end,
-            epoch=epoch,
-            records=counts.records,
-            inserted=counts.inserted,
-            duplicates=counts.duplicates,
-            dead=counts.dead,
+            partition=tile.partition, start=tile.start, end=tile.end, epoch=epoch, **structs.asdict(counts)
         )
         cursor.execute(SQL["move_cursor"], values, prepare=True)
         if cursor.rowcount != 1:
             raise LeaseLost(
                 f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
             )
+
+    def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
+        """Write `letters` in `tx`, in one statement for each topic id."""
+        write_dead_letters(letters, tx.cursor, self._key, topic_ids)
 
     @contextmanager
     def deciding(self) -> Iterator[list[str]]:

@@ -6,9 +6,9 @@ Classes are from appendix A of the PostgreSQL manual ("PostgreSQL Error Codes").
 from enum import Enum
 
 import psycopg
-from msgspec import Struct
 
 from ingestd.errors import Halt, IngestdError, Retryable
+from ingestd.stores.faults import RowFault, RowsRefused, UnknownFault
 
 
 class Verdict(Enum):
@@ -92,33 +92,12 @@ def connect_error(error: psycopg.Error, where: str) -> IngestdError:
     return Retryable(f"PostgreSQL at {where} cannot be reached: {text}")
 
 
-class RowFault(Struct, frozen=True):
-    """Why rows were refused; kept where the exception, with its frames and their batch, must not be."""
-
-    sqlstate: str
-    reason: str
-    at_commit: bool
-    """Whether COMMIT raised it: a deferred constraint, which no way in can find."""
-
-
-class RowsRefused(IngestdError):
-    """The transaction was rolled back because of at least one row; the next way in must find it."""
-
-    def __init__(self, error: psycopg.Error, at_commit: bool = False):
-        super().__init__(f"{error.sqlstate}: {first_line(error)}")
-        self.fault = RowFault(error.sqlstate or "", first_line(error), at_commit)
-
-
-class UnknownFault(Retryable):
-    """An SQLSTATE that the table does not know; retried, then isolated record by record."""
-
-
 def decide(error: psycopg.Error, where: str, at_commit: bool = False) -> IngestdError:
     """A database error of a running transaction as the error that carries the decision."""
     line = f"{error.sqlstate or 'connection lost'}: {first_line(error)}"
     match verdict(error.sqlstate):
         case Verdict.RECORD:
-            return RowsRefused(error, at_commit)
+            return RowsRefused(RowFault(error.sqlstate or "", first_line(error), at_commit))
         case Verdict.HALT:
             mend = "mend the privilege or the table (`ingestd check` names it), then reload (HUP)"
             return Halt(f"PostgreSQL at {where} refuses: {line}; {mend}")

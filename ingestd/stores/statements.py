@@ -15,3 +15,7 @@ def load_statements(file: str = "ledger.sql") -> dict[str, bytes]:
         lines = [line for line in body.splitlines() if line.strip() and not line.startswith("--")]
         statements[name] = "\n".join(lines).encode()
     return statements
+
+
+SQL = load_statements()
+"""The statements of the PostgreSQL ledger."""

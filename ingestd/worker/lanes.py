@@ -3,10 +3,10 @@
 import time
 from bisect import bisect_left
 
-from ingestd.batch import Rows
+from ingestd.batch import Counts, Rows
 from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, LaneState, write_text
 from ingestd.sinks.ladder import Way
-from ingestd.stores.postgres import Counts, Transaction
+from ingestd.stores.store import Transaction
 from ingestd.worker.reader import Handoff
 
 _WAY_CELLS = {
@@ -77,7 +77,11 @@ class WorkerBoard:
             for cell, amount in (
                 (Lane.RECORDS, count.records),
                 (Lane.INSERTED, count.inserted),
+                (Lane.UPDATED, count.updated),
+                (Lane.STALE, count.stale),
+                (Lane.FOLDED, count.folded),
                 (Lane.DUPLICATES, count.duplicates),
+                (Lane.DELETED, count.deleted),
                 (Lane.DEAD, count.dead),
                 (Lane.BYTES, int(rows.nbytes * share)),
                 (Lane.BATCHES, 1),

@@ -18,11 +18,11 @@ from ingestd.decode.json import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
 from ingestd.logs import get_logger
 from ingestd.planning import WorkerPlan
-from ingestd.schema import Schema
 from ingestd.sinks.encode import join
-from ingestd.sinks.table import TableSink
+from ingestd.sinks.open import open_sink
 from ingestd.source.kafka import KafkaSource, check_position
-from ingestd.stores.postgres import LedgerKey, PostgresStore
+from ingestd.stores.open import open_store
+from ingestd.stores.store import LedgerKey
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.reader import Handoff, Reader
@@ -48,15 +48,13 @@ class Worker:
         self._halted: list[int] = []
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
-        self._store = PostgresStore(config.store, key)
-        self._sink = TableSink(self._pipeline)
+        self._store = open_store(config.store, key)
+        self._sink = open_sink(config.store, self._pipeline)
         self._decode = make_decoder(self._pipeline)
         self._writer = Writer(
             self._store,
             self._sink,
             key,
-            self._pipeline.table.key,
-            Schema.of(self._pipeline.column).encoder(),
             self._limit,
             self._lanes,
         )

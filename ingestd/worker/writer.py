@@ -2,28 +2,49 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from ingestd.batch import Outcome, Rows, dead_letter
+from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.errors import Halt
-from ingestd.sinks.dead_letters import write_dead_letters
-from ingestd.sinks.encode import Encoded, Encoder, encode, split
+from ingestd.sinks.encode import split, without
 from ingestd.sinks.ladder import Ladder, Way
-from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
-from ingestd.stores.postgres_errors import RowFault, RowsRefused, UnknownFault
+from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused, UnknownFault
+from ingestd.stores.store import LedgerKey, Store, Transaction
+from ingestd.worker.counting import counts_by_partition
 from ingestd.worker.limits import DeadLetterLimit
 
 _UNKNOWN_FAULTS_BEFORE_SPLIT = 3
 _NO_FAULT = RowFault("", "", False)
 
 
+class Prepared(Protocol):
+    """A batch as a sink wants it."""
+
+    @property
+    def rows(self) -> Rows: ...
+    @property
+    def encode_ns(self) -> int: ...
+
+
 class Sink(Protocol):
     """Where rows go; see `ingestd.sinks.table.TableSink`."""
 
-    def attach(self, connection: Any) -> None: ...
-    def ways(self) -> tuple[Way, ...]: ...
-    def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome: ...
+    def attach(self, connection: Any) -> None:
+        """Make or check the tables, and what this session needs. Commits."""
+        ...
+
+    def ways(self) -> tuple[Way, ...]:
+        """The ways in, fastest first; known after `attach`."""
+        ...
+
+    def prepare(self, rows: Rows) -> Any:
+        """A `Prepared` of `rows`: all work that needs no database."""
+        ...
+
+    def write(self, batch: Any, tx: Transaction, way: Way) -> Outcome:
+        """What became of the rows; nothing is visible unless `tx` commits. May raise RecordsRefused."""
+        ...
 
 
 class Committed(Protocol):
@@ -37,19 +58,15 @@ class Writer:
 
     def __init__(
         self,
-        store: PostgresStore,
+        store: Store,
         sink: Sink,
         key: LedgerKey,
-        table_key: Sequence[str],
-        encoder: Encoder,
         limit: Callable[[int], DeadLetterLimit],
         board: Committed,
     ):
         self._store = store
         self._sink = sink
         self._key = key
-        self._table_key = table_key
-        self._encoder = encoder
         self._new_limit = limit
         self._limits: dict[int, DeadLetterLimit] = {}
         self._board = board
@@ -65,8 +82,8 @@ class Writer:
 
         Raises: Retryable (claim again, redo), LeaseLost, Halt.
         """
-        batch = encode(rows, self._table_key, self._encoder)
         self._attach()
+        batch = self._sink.prepare(rows)
         assert self._ladder is not None
         way: Way | None = self._ladder.first()
         fault = _NO_FAULT
@@ -75,6 +92,9 @@ class Writer:
                 self._attempt(batch, way)
                 self._ladder.succeeded(way)
                 return
+            except RecordsRefused as refused:
+                rows = without(rows, refused.dead)
+                batch = self._sink.prepare(rows)
             except RowsRefused as refused:
                 fault, way = refused.fault, self._ladder.next(way, refused.fault)
             except UnknownFault as unknown:
@@ -89,15 +109,15 @@ class Writer:
             self._ways = self._sink.ways()
             self._ladder = Ladder(self._ways)
 
-    def _attempt(self, batch: Encoded, way: Way) -> None:
+    def _attempt(self, batch: Prepared, way: Way) -> None:
         rows = batch.rows
         with self._store.transaction(rows.tiles, self.epochs) as tx:
             outcome = self._sink.write(batch, tx, way)
             dead = rows.dead + outcome.dead
-            counts = self._counts(rows, outcome)
+            counts = counts_by_partition(rows, outcome)
             self._check_limits(rows, outcome, counts)
             if dead:
-                write_dead_letters(dead, tx, self._key, self.topic_ids)
+                self._store.write_dead_letters(dead, tx, self.topic_ids)
             tx.counts = counts
         for tile in rows.tiles:
             self._limits[tile.partition].commit()
@@ -118,24 +138,6 @@ class Writer:
             mine = [letter for letter in dead if letter.partition == p]
             # Every record is touched only when something was refused: 0.1 us a row otherwise.
             limit.check(counts[p].records - len(mine), mine, good_before(p) if mine else _none_before, p, tile.start)
-
-    def _counts(self, rows: Rows, outcome: Outcome) -> dict[int, Counts]:
-        """Counts by partition. Duplicates of a batch over several partitions are apportioned by rows."""
-        dead = Counter(letter.partition for letter in rows.dead + outcome.dead)
-        late = Counter(letter.partition for letter in outcome.dead)
-        if len(rows.tiles) == 1:
-            delivered = Counter({rows.tiles[0].partition: len(rows.records)})
-        else:
-            partitions = [record.partition() for record in rows.records]
-            delivered = Counter({tile.partition: partitions.count(tile.partition) for tile in rows.tiles})
-        counts, left_rows, left_duplicates = {}, outcome.inserted + outcome.duplicates, outcome.duplicates
-        for tile in sorted(rows.tiles):
-            p = tile.partition
-            written = delivered[p] - late[p]
-            duplicates = left_duplicates * written // left_rows if left_rows else 0
-            left_rows, left_duplicates = left_rows - written, left_duplicates - duplicates
-            counts[p] = Counts(delivered[p] + dead[p] - late[p], written - duplicates, duplicates, dead[p])
-        return counts
 
     def _suspect(self, rows: Rows, unknown: UnknownFault) -> None:
         """An error that the table of SQLSTATEs does not know: retried; when it repeats, record by record."""

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ingestd.batch import Tile
+from ingestd.batch import Counts, Tile
 from ingestd.cli import main
-from ingestd.stores.postgres import Counts, PostgresStore, Transaction
+from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.store import Transaction
 
 ORDER = sys.argv[1]
 _transaction = PostgresStore.transaction

@@ -7,14 +7,14 @@ import msgspec
 import orjson
 import psycopg
 
-from ingestd.batch import Chunk, Rows, Tile
+from ingestd.batch import Chunk, Counts, Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.decode.json import make_decoder
-from ingestd.schema import Schema
 from ingestd.sinks.encode import Encoded
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.table import TableSink
-from ingestd.stores.postgres import Counts, LedgerKey, PostgresStore, Transaction
+from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.store import LedgerKey, Transaction
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Writer
 
@@ -115,6 +115,7 @@ class RecordingSink:
         self.tried: list[Way] = []
         self.attach = sink.attach
         self.ways = sink.ways
+        self.prepare = sink.prepare
 
     def write(self, batch: Encoded, tx: Transaction, way: Way) -> Any:
         self.tried.append(way)
@@ -135,8 +136,6 @@ class Bench:
             self.store,
             self.sink,
             key,
-            pipeline.table.key,
-            Schema.of(pipeline.column).encoder(),
             lambda p: DeadLetterLimit(pipeline.dead_letters, pipeline.name, f"{pipeline.topic}-{p}"),
             self.seen,
         )

@@ -7,7 +7,7 @@ import pytest
 
 from ingestd.batch import Tile
 from ingestd.errors import Halt, Retryable
-from ingestd.stores.postgres_errors import UnknownFault
+from ingestd.stores.faults import UnknownFault
 from tests.sinks.conftest import MakeBench
 from tests.sinks.contracts import Bench, ask, decoded, pipeline_of, records_of
 

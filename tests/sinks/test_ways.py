@@ -9,7 +9,7 @@ import pytest
 from ingestd.batch import Tile
 from ingestd.errors import Halt
 from ingestd.sinks.ladder import Ladder, Way
-from ingestd.stores.postgres_errors import RowFault
+from ingestd.stores.faults import RowFault
 from tests.sinks.conftest import MakeBench
 from tests.sinks.contracts import MemoryRecord, ask, decoded
 

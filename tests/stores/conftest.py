@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.stores.postgres import LedgerKey, PostgresStore
+from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.store import LedgerKey
 
 MakeStore = Callable[..., PostgresStore]
 KEY = LedgerKey("p", "orders")

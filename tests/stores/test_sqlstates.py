@@ -4,8 +4,9 @@ import psycopg
 import pytest
 
 from ingestd.errors import Halt, IngestdError, Retryable
+from ingestd.stores.faults import RowsRefused, UnknownFault
 from ingestd.stores.postgres import connect
-from ingestd.stores.postgres_errors import RowsRefused, UnknownFault, Verdict, decide, verdict
+from ingestd.stores.postgres_errors import Verdict, decide, verdict
 
 _RAISED = {
     # statement -> (SQLSTATE, decision)

@@ -4,11 +4,11 @@ import time
 
 import pyarrow as pa
 
-from ingestd.batch import Rows, Tile
+from ingestd.batch import Counts, Rows, Tile
 from ingestd.board import Board, Lane, LaneState, read_text, take_lane
 from ingestd.config import options as cfg
 from ingestd.sinks.ladder import Way
-from ingestd.stores.postgres import Counts, Transaction
+from ingestd.stores.store import Transaction
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.reader import Handoff
 from tests.sinks.contracts import MemoryRecord
@@ -23,14 +23,14 @@ def _lanes() -> tuple[Board, dict[int, int], WorkerBoard]:
 
 
 def _transaction(write_ns: int, commit_ns: int) -> Transaction:
-    return Transaction(None, {}, write_ns, commit_ns)  # type: ignore[arg-type]
+    return Transaction(None, {}, write_ns=write_ns, commit_ns=commit_ns)
 
 
 def test_committed_batch_is_counted_by_partition() -> None:
     board, lanes, told = _lanes()
     now_ms = int(time.time() * 1000)
     rows = Rows([Tile(4, 0, 12), Tile(7, 5, 6)], _EMPTY, [MemoryRecord(b"", 0, 7, time_ms=now_ms)], [], 1_300)
-    counts = {4: Counts(12, 9, 1, 2), 7: Counts(1, 1, 0, 0)}
+    counts = {4: Counts(records=12, inserted=9, duplicates=1, dead=2), 7: Counts(records=1, inserted=1)}
     told.committed(rows, counts, Way.STAGED, 130, _transaction(260, 26))
     first, second = board.lane(lanes[4]), board.lane(lanes[7])
     wanted = (Lane.NEXT_OFFSET, Lane.RECORDS, Lane.INSERTED, Lane.DUPLICATES, Lane.DEAD, Lane.BYTES, Lane.BATCHES)

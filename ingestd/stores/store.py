@@ -1,0 +1,90 @@
+"""What every store offers: the ledger, the claim, and the one transaction that commits rows and cursors together.
+
+Knows no database; `ingestd.stores.postgres` and `ingestd.stores.sqlite` are the stores.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from ingestd.batch import Counts, DeadLetter, Tile
+
+TABLE_GROUP = "table"
+"""The sink group of gate, table and dead letters; the lake has its own."""
+
+FirstOffsets = Callable[[list[int], bool], dict[int, tuple[int, str]]]
+"""(new partitions, whether this is the first run of all) -> (offset, topic id) by partition."""
+
+
+class Claimed(Struct, frozen=True):
+    """One partition of a lease: where to read on, and the epoch that every commit must show."""
+
+    partition: int
+    next_offset: int
+    epoch: int
+    topic_id: str
+    replay_below: int
+    """The highest offset ever committed: records below it are replayed."""
+
+
+class Transaction(Struct):
+    """An open transaction: sinks write through `cursor`; `counts` by partition are stored with the cursors."""
+
+    cursor: Any
+    """The driver's cursor: psycopg's for PostgreSQL, sqlite3's for SQLite."""
+    counts: dict[int, Counts]
+    replay_below: dict[int, int] = {}
+    """By partition: a record below it was committed before, and may change nothing that it changed then."""
+    write_ns: int = 0
+    commit_ns: int = 0
+
+
+class LedgerKey(Struct, frozen=True):
+    """Whose cursors: every statement of the ledger takes these."""
+
+    pipeline: str
+    topic: str
+    sink_group: str = TABLE_GROUP
+
+    def params(self, **more: Any) -> dict[str, Any]:
+        return {"pipeline": self.pipeline, "topic": self.topic, "sink_group": self.sink_group, **more}
+
+
+class Store(Protocol):
+    """Ledger and transactions of one worker: one connection, N partitions, one transaction with N cursor moves.
+
+    Every method raises the decision: Retryable (close, wait, claim again), LeaseLost (exit), Halt, and, from
+    `transaction`, RowsRefused (redo the batch in the next way).
+    """
+
+    def open(self) -> Any:
+        """The connection, made when there is none."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection and what it had not committed."""
+        ...
+
+    def prepare(self) -> None:
+        """Create the ledger's tables when they are missing."""
+        ...
+
+    def claim(
+        self, partitions: Sequence[int], first_offsets: FirstOffsets, held: dict[int, int] | None = None
+    ) -> list[Claimed]:
+        """The lease on `partitions`; `held` are the epochs of the lease that is being renewed after a fault."""
+        ...
+
+    def transaction(self, tiles: Sequence[Tile], epochs: dict[int, int]) -> AbstractContextManager[Transaction]:
+        """A transaction that commits what the body wrote and moves the cursors over `tiles`, or nothing."""
+        ...
+
+    def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
+        """Write `letters` in `tx`. `topic_ids` by partition tell a re-created topic's offsets apart."""
+        ...
+
+    def deciding(self) -> AbstractContextManager[object]:
+        """Turns errors of the database into decisions and leaves no transaction open behind any error."""
+        ...
