@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS ingestd.cursors (
 
 -- name: create_dead_letters
 -- One row per refused record; written in the transaction that moves the cursor over it.
+-- forwarded_at, exported_at: when the keeper sent it to the topic and wrote it to Parquet, where that is asked for.
 CREATE TABLE IF NOT EXISTS ingestd.dead_letters (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pipeline     text NOT NULL,
@@ -55,6 +56,8 @@ CREATE TABLE IF NOT EXISTS ingestd.dead_letters (
     reason       text NOT NULL,
     sqlstate     text,
     dead_at      timestamptz NOT NULL DEFAULT now(),
+    forwarded_at timestamptz,
+    exported_at  timestamptz,
     UNIQUE (pipeline, sink_group, topic, topic_id, partition, "offset")
 )
 

@@ -20,7 +20,7 @@ from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.faults import RowsRefused, UnknownFault
 from ingestd.stores.postgres_dead_letters import write_dead_letters
 from ingestd.stores.postgres_errors import connect_error, decide
-from ingestd.stores.statements import SQL
+from ingestd.stores.statements import LETTERS, SQL
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
 _CLAIM_LOCK_TIMEOUT = "2s"
@@ -213,6 +213,19 @@ class PostgresStore:
             raise LeaseLost(
                 f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
             )
+
+    @contextmanager
+    def side_transaction(self, keep: bool = True) -> Iterator[Transaction]:
+        """A transaction that moves no cursor and needs no claim; without `keep` it is rolled back at its end."""
+        connection = self.open()
+        with self.deciding() as phase, connection.cursor() as cursor:
+            yield Transaction(cursor, {}, dict(cursor.execute(LETTERS["side_cursors"], self._key.params()).fetchall()))
+            phase.append("commit")
+            if keep:
+                connection.commit()
+            else:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                connection.rollback()
 
     def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
         """Write `letters` in `tx`, in one statement for each topic id."""

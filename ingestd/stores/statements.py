@@ -19,3 +19,6 @@ def load_statements(file: str = "ledger.sql") -> dict[str, bytes]:
 
 SQL = load_statements()
 """The statements of the PostgreSQL ledger."""
+
+LETTERS = load_statements("dead_letters.sql")
+"""Those on single dead letters."""

@@ -81,6 +81,14 @@ class Store(Protocol):
         """A transaction that commits what the body wrote and moves the cursors over `tiles`, or nothing."""
         ...
 
+    def side_transaction(self, keep: bool = True) -> AbstractContextManager[Transaction]:
+        """A transaction that moves no cursor and needs no claim, for what happens beside the workers.
+
+        `counts` is empty; `replay_below` is the ledger's. With `keep=False` all is rolled back at the end, after
+        whatever COMMIT would have checked was checked.
+        """
+        ...
+
     def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
         """Write `letters` in `tx`. `topic_ids` by partition tell a re-created topic's offsets apart."""
         ...
