@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ingestd.config.options import Config, Pipeline
 from ingestd.preflight.findings import Finding, State
+from ingestd.preflight.gate import examine_gate
 from ingestd.schema import Schema
 from ingestd.sinks.table_sql import create_table
 from ingestd.stores.statements import load_statements
@@ -58,6 +59,8 @@ def examine_store(config: Config) -> Iterator[Finding]:
             yield from _examine_ledger(connection)
             for pipeline in config.pipeline:
                 yield from _examine_table(connection, pipeline)
+                if pipeline.dedupe is not None:
+                    yield from examine_gate(connection, pipeline)
         except psycopg.ProgrammingError as error:
             if error.sqlstate is not None:
                 yield Finding(State.FAIL, "database", f"refuses: {_first_line(error)}", "mend that and check again")

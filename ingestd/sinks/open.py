@@ -9,4 +9,10 @@ def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     """The `worker.writer.Sink` that gate, mode and store ask for; it touches no database before `attach`."""
     from ingestd.sinks.table import TableSink
 
-    return TableSink(pipeline)
+    sink = TableSink(pipeline)
+    if pipeline.dedupe is None:
+        return sink
+    from ingestd.sinks.gate import PostgresGate
+    from ingestd.sinks.gated import GatedSink
+
+    return GatedSink(PostgresGate(pipeline), sink)
