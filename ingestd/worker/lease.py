@@ -18,7 +18,6 @@ from ingestd.decode.json import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
 from ingestd.logs import get_logger
 from ingestd.planning import WorkerPlan
-from ingestd.sinks.encode import join
 from ingestd.sinks.open import open_sink
 from ingestd.source.kafka import KafkaSource, check_position
 from ingestd.stores.open import open_store
@@ -95,7 +94,7 @@ class Worker:
         """Claim, read, commit, until stopped. Everything raised ends the lease."""
         source = KafkaSource(self._config.kafka, self._pipeline, self._config.workers.prefetch)
         self._lanes.new_handoff()
-        handoff = Handoff(self._pipeline.batch, self._lanes.queued)
+        handoff = Handoff(self._pipeline.batch, self._lanes.queued, self._writer.prepare)
         reader = Reader(source, self._decode, handoff)
         try:
             self._claim(source)
@@ -109,11 +108,11 @@ class Worker:
 
     def _turn(self, handoff: Handoff, reader: Reader) -> None:
         """One batch, or half a second without one."""
-        parts = handoff.take(_TURN_SECS)
+        batch = handoff.take(_TURN_SECS)
         if time.monotonic() - reader.turned_at < _READER_HANGS_AFTER_SECS or handoff.rows:
             self._board.beat(self._slot)
-        if parts:
-            self._writer.commit(join(parts))
+        if batch is not None:
+            self._writer.commit(batch)
             self._failures = 0  # the environment works: the next fault is a new one
         if time.monotonic() - self._collected_at > _COLLECT_EVERY_SECS:
             gc.collect()  # cycles are rare (tracebacks), and the collector is off

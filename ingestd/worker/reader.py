@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ingestd.batch import Chunk, Decode, Rows
 from ingestd.config import options as cfg
@@ -20,12 +20,22 @@ class Source(Protocol):
 class Handoff:
     """The next batch, filling while the writer is busy with the one before. Bounded by rows and bytes.
 
-    `take` gives a lone record at once and lets a backlog fill the batch, for `max_wait` at most.
+    `take` gives a lone record at once and lets a backlog fill the batch, for `max_wait` at most. What it gives is what
+    `prepare` made of the chunks; a full batch is prepared by the reader, which has nothing better to do then, so that
+    the database does not wait for it.
     """
 
-    def __init__(self, limits: cfg.Batch, report: "Callable[[Handoff], None]" = lambda handoff: None):
+    def __init__(
+        self,
+        limits: cfg.Batch,
+        report: "Callable[[Handoff], None]" = lambda handoff: None,
+        prepare: Callable[[list[Rows]], Any] = lambda parts: parts,
+    ):
         self._limits = limits
         self._report = report
+        self._prepare = prepare
+        self._preparing = False
+        self._prepared: Any = None
         self._changed = threading.Condition()
         self._parts: list[Rows] = []
         self._rows = 0
@@ -54,6 +64,8 @@ class Handoff:
         count = len(part.records) + len(part.dead)
         with self._changed:
             if self._full(count, part.nbytes):
+                self._prepare_ahead()
+            if self._full(count, part.nbytes):
                 self.pauses += 1
                 began = time.perf_counter_ns()
                 while self._full(count, part.nbytes) and not self._closed:
@@ -70,29 +82,46 @@ class Handoff:
             self._changed.notify_all()
             self._report(self)
 
+    def _prepare_ahead(self) -> None:
+        """Prepare the full batch, without the lock: the writer is busy, or waits for exactly this."""
+        self._preparing, parts = True, self._parts
+        self._changed.release()
+        try:
+            prepared = self._prepare(parts)
+        finally:
+            self._changed.acquire()
+            self._preparing = False
+            self._changed.notify_all()
+        self._prepared = prepared
+
     def _full(self, count: int, nbytes: int) -> bool:
         if not self._parts:
             return False
         return self._rows + count > self._limits.max_rows or self._bytes + nbytes > self._limits.max_bytes
 
-    def take(self, timeout_secs: float) -> list[Rows]:
-        """The chunks of the next batch, or [] after `timeout_secs`.
+    def take(self, timeout_secs: float) -> Any:
+        """The next batch, prepared, or None after `timeout_secs`.
 
-        Raises: what the reader raised, once all that was read before it is taken.
+        Raises: what the reader raised, once all that was read before it is taken; what `prepare` raises.
         """
         deadline = time.monotonic() + timeout_secs
         with self._changed:
             while (wait := self._wait_secs(deadline)) > 0:
                 self._changed.wait(wait)
+            prepared, self._prepared = self._prepared, None
             parts, self._parts = self._parts, []
             if not parts and self._error is not None:
                 raise self._error
             self._rows = self._bytes = 0
             self._changed.notify_all()
-            return parts
+        if not parts:
+            return None
+        return self._prepare(parts) if prepared is None else prepared
 
     def _wait_secs(self, deadline: float) -> float:
         """How long the writer should still wait; 0 when the batch should go."""
+        if self._preparing:
+            return _POLL_SECS
         if self._error is not None or self._closed:
             return 0
         now = time.monotonic()

@@ -2,12 +2,12 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.errors import Halt
-from ingestd.sinks.encode import split, without
+from ingestd.sinks.encode import join, split, without
 from ingestd.sinks.ladder import Ladder, Way
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused, UnknownFault
 from ingestd.stores.store import LedgerKey, Store, Transaction
@@ -39,7 +39,7 @@ class Sink(Protocol):
         ...
 
     def prepare(self, rows: Rows) -> Any:
-        """A `Prepared` of `rows`: all work that needs no database."""
+        """A `Prepared` of `rows`: all work that needs no database. Called before `attach` too, and from two threads."""
         ...
 
     def write(self, batch: Any, tx: Transaction, way: Way) -> Outcome:
@@ -77,13 +77,18 @@ class Writer:
         self.epochs: dict[int, int] = {}
         self.topic_ids: dict[int, str] = {}
 
-    def commit(self, rows: Rows) -> None:
-        """Rows, dead letters and cursors of `rows.tiles` in one transaction, or in several smaller ones.
+    def prepare(self, parts: Sequence[Rows]) -> Prepared:
+        """Consecutive chunks as one batch for `commit`. Touches no database; another thread may call it meanwhile."""
+        prepared: Prepared = self._sink.prepare(join(parts))
+        return prepared
+
+    def commit(self, batch: Prepared) -> None:
+        """Rows, dead letters and cursors of `batch.rows.tiles` in one transaction, or in several smaller ones.
 
         Raises: Retryable (claim again, redo), LeaseLost, Halt.
         """
         self._attach()
-        batch = self._sink.prepare(rows)
+        rows = batch.rows
         assert self._ladder is not None
         way: Way | None = self._ladder.first()
         fault = _NO_FAULT
@@ -160,7 +165,7 @@ class Writer:
         """Smaller tiles: for errors that only COMMIT raises. A single record that still fails is dead."""
         if len(rows.records) + len(rows.dead) > 1:
             for half in split(rows):
-                self.commit(half)
+                self.commit(self._sink.prepare(half))
             return
         if not rows.records or isinstance(cause, str):
             partition, offset = _place(rows)
@@ -168,7 +173,8 @@ class Writer:
             said = f"{self._key.topic}-{partition} offset {offset}: {why}"
             raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [partition])
         letter = dead_letter(rows.records[0], "write", None, cause.reason, cause.sqlstate)
-        self.commit(Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes))
+        alone = Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes)
+        self.commit(self._sink.prepare(alone))
 
 
 def _none_before(offset: int) -> int:

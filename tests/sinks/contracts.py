@@ -10,13 +10,12 @@ import psycopg
 from ingestd.batch import Chunk, Counts, Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.decode.json import make_decoder
-from ingestd.sinks.encode import Encoded
 from ingestd.sinks.ladder import Way
-from ingestd.sinks.table import TableSink
+from ingestd.sinks.open import open_sink
 from ingestd.stores.postgres import PostgresStore
 from ingestd.stores.store import LedgerKey, Transaction
 from ingestd.worker.limits import DeadLetterLimit
-from ingestd.worker.writer import Writer
+from ingestd.worker.writer import Sink, Writer
 
 TOPIC = "orders"
 
@@ -108,16 +107,16 @@ class Seen:
 
 
 class RecordingSink:
-    """The table sink, telling which ways were tried."""
+    """The pipeline's sink, telling which ways were tried."""
 
-    def __init__(self, sink: TableSink):
+    def __init__(self, sink: Sink):
         self._sink = sink
         self.tried: list[Way] = []
         self.attach = sink.attach
         self.ways = sink.ways
         self.prepare = sink.prepare
 
-    def write(self, batch: Encoded, tx: Transaction, way: Way) -> Any:
+    def write(self, batch: Any, tx: Transaction, way: Way) -> Any:
         self.tried.append(way)
         return self._sink.write(batch, tx, way)
 
@@ -129,8 +128,9 @@ class Bench:
         self.pipeline = pipeline
         self.url = url
         key = LedgerKey(pipeline.name, pipeline.topic)
-        self.store = PostgresStore(cfg.Store(url=url, lock_timeout=cfg.Secs(5)), key)
-        self.sink = RecordingSink(TableSink(pipeline))
+        options = cfg.Store(url=url, lock_timeout=cfg.Secs(5))
+        self.store = PostgresStore(options, key)
+        self.sink = RecordingSink(open_sink(options, pipeline))
         self.seen = Seen()
         self.writer = Writer(
             self.store,
@@ -151,7 +151,11 @@ class Bench:
 
     def commit(self, values: Sequence[Any], start: int = 0, partition: int = 0) -> None:
         """Decode and commit one record a value."""
-        self.writer.commit(decoded(self.pipeline, records_of(values, start, partition)))
+        self.commit_rows(decoded(self.pipeline, records_of(values, start, partition)))
+
+    def commit_rows(self, rows: Rows) -> None:
+        """Commit one decoded chunk."""
+        self.writer.commit(self.writer.prepare([rows]))
 
     def dead(self) -> list[tuple[int, str | None]]:
         """(offset, sqlstate) of the dead letters of partition 0, in offset order."""

@@ -56,11 +56,11 @@ def test_isolated_fault_names_its_own_partition_and_offset_among_holes(bench: Ma
     rows = decoded(writer.pipeline, records, [Tile(0, 0, 4), Tile(1, 0, 9)])
     for _ in range(2):
         with pytest.raises(UnknownFault):
-            writer.writer.commit(rows)
+            writer.commit_rows(rows)
         writer.store.close()
         writer.claim([0, 1], dict(writer.writer.epochs))
     with pytest.raises(Halt) as halt:
-        writer.writer.commit(rows)
+        writer.commit_rows(rows)
     assert "orders-1 offset 7" in str(halt.value)
     assert halt.value.partitions == (1,)
 
@@ -70,11 +70,11 @@ def test_isolated_fault_behind_another_partitions_holes_halts_its_own(bench: Mak
     rows = decoded(writer.pipeline, records_of([{"id": "b", "v": -1}], 7, 1), [Tile(0, 0, 4), Tile(1, 0, 9)])
     for _ in range(2):
         with pytest.raises(UnknownFault):
-            writer.writer.commit(rows)
+            writer.commit_rows(rows)
         writer.store.close()
         writer.claim([0, 1], dict(writer.writer.epochs))
     with pytest.raises(Halt) as halt:
-        writer.writer.commit(rows)
+        writer.commit_rows(rows)
     assert halt.value.partitions == (1,)
     assert "orders-1 offset 7" in str(halt.value)
 
@@ -140,9 +140,9 @@ def test_unknown_fault_is_counted_at_its_own_partition_while_another_goes_on(ben
         good, bad = records_of([{"id": f"{attempt}", "v": 1}], attempt, 0), records_of([{"id": "x", "v": -1}], 7, 1)
         rows = decoded(writer.pipeline, good + bad, [Tile(0, attempt, attempt + 1), Tile(1, 0, 9)])
         with pytest.raises(Halt if attempt == 2 else UnknownFault):
-            writer.writer.commit(rows)
+            writer.commit_rows(rows)
         if attempt < 2:
             writer.store.close()
             writer.claim([0, 1], dict(writer.writer.epochs))
-            writer.writer.commit(decoded(writer.pipeline, good))
+            writer.commit_rows(decoded(writer.pipeline, good))
     assert (writer.cursor(0), writer.cursor(1)) == (3, 7)  # 0 to 6 are holes

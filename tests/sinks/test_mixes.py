@@ -63,7 +63,7 @@ def test_mix_ends_as_if_records_had_come_one_by_one(database: str, batches: list
                     table[row[0]] = (row[1], row[2])
             at += len(chunk)
         if parts:
-            writer.writer.commit(join(parts))
+            writer.commit_rows(join(parts))
     assert {row[0]: row[1:] for row in ask(database, "SELECT id, v, w FROM orders")} == table
     found = dict(writer.dead())
     # A row that breaks two rules at once is refused for one of them; which one depends on the way.

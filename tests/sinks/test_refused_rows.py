@@ -195,7 +195,7 @@ def test_two_partitions_in_one_batch_keep_their_dead_letters_apart(bench: MakeBe
     records = records_of([{"id": f"a{n}", "v": n % 2} for n in range(9)], 0, 0)
     records += records_of([{"id": f"b{n}", "v": (n + 1) % 2} for n in range(9)], 5, 1)
     ask(writer.url, "UPDATE ingestd.cursors SET next_offset = 5 WHERE partition = 1")
-    writer.writer.commit(decoded(writer.pipeline, records))
+    writer.commit_rows(decoded(writer.pipeline, records))
     dead = ask(writer.url, 'SELECT partition, "offset" FROM ingestd.dead_letters ORDER BY 1, 2')
     assert dead == [(0, n) for n in (0, 2, 4, 6, 8)] + [(1, n) for n in (6, 8, 10, 12)]
     assert (writer.cursor(0), writer.cursor(1)) == (9, 14)

@@ -140,7 +140,7 @@ def test_dead_letter_of_any_record_time_is_kept(bench: MakeBench, time_ms: int) 
     """The producer sets it, and may set anything."""
     writer = bench(_DDL, _COLUMNS)
     letter = MemoryRecord(b"bad", 0, time_ms=time_ms)
-    writer.writer.commit(decoded(writer.pipeline, [letter, MemoryRecord(b'{"id":"a"}', 1)]))
+    writer.commit_rows(decoded(writer.pipeline, [letter, MemoryRecord(b'{"id":"a"}', 1)]))
     assert writer.dead() == [(0, None)]
     assert writer.column() == ["a"]
 
@@ -149,7 +149,7 @@ def test_dead_letter_keeps_bytes_key_and_headers_as_they_were(bench: MakeBench) 
     writer = bench(_DDL, _COLUMNS)
     pairs: list[tuple[str, bytes | None]] = [("a", b"\x00\xff"), ("a", None), ("nu\x00l", b""), ("\ud800", b"x")]
     letters = [MemoryRecord(b"\x00\xffbad", 0, 0, b"\x00k", pairs), MemoryRecord(None, 1, 0, None, None)]
-    writer.writer.commit(decoded(writer.pipeline, letters))
+    writer.commit_rows(decoded(writer.pipeline, letters))
     rows = ask(
         writer.url,
         'SELECT payload, record_key, headers, stage, topic_id FROM ingestd.dead_letters ORDER BY "offset"',
@@ -171,7 +171,7 @@ def test_record_refused_again_after_a_rewind_replaces_its_letter(bench: MakeBenc
 
 def test_empty_tile_moves_the_cursor(bench: MakeBench) -> None:
     writer = bench(_DDL, _COLUMNS)
-    writer.writer.commit(decoded(writer.pipeline, [], [Tile(0, 0, 17)]))
+    writer.commit_rows(decoded(writer.pipeline, [], [Tile(0, 0, 17)]))
     assert writer.cursor() == 17
 
 

@@ -60,7 +60,7 @@ class LogWorker:
         if end == self.position:
             return
         records = [record for record in _LOG[self.position : end] if record is not None]
-        self._bench.writer.commit(decoded(self._pipeline, records, [Tile(0, self.position, end)]))
+        self._bench.commit_rows(decoded(self._pipeline, records, [Tile(0, self.position, end)]))
         self.position = end
 
     def _fail(self) -> None:

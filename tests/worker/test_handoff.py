@@ -51,7 +51,7 @@ def test_record_that_comes_while_the_writer_waits_goes_at_once() -> None:
 
 def test_take_without_records_gives_nothing_after_its_timeout() -> None:
     began = time.monotonic()
-    assert _handoff().take(0.05) == []
+    assert _handoff().take(0.05) is None
     assert 0.04 < time.monotonic() - began < 1
 
 
@@ -179,3 +179,46 @@ def test_error_of_the_decoder_reaches_the_writer() -> None:
     with pytest.raises(RuntimeError, match="a defect"):
         handoff.take(5)
     reader.stop(5)
+
+
+def test_full_batch_is_prepared_while_the_writer_is_busy() -> None:
+    prepared: list[tuple[str, int]] = []
+
+    def prepare(parts: list[Rows]) -> int:
+        prepared.append((threading.current_thread().name, sum(len(part.records) for part in parts)))
+        return len(parts)
+
+    limits = cfg.Batch(max_rows=10, max_bytes=cfg.Bytes(10_000), max_wait=cfg.Secs(5))
+    handoff = Handoff(limits, prepare=prepare)
+    handoff.put(_rows(0, 6), more=True)
+    reader = threading.Thread(target=lambda: handoff.put(_rows(6, 6), more=True), name="the reader")
+    reader.start()
+    _until(lambda: prepared)
+    assert handoff.take(5) == 1
+    reader.join(5)
+    handoff.idle()
+    assert handoff.take(5) == 1
+    assert prepared == [("the reader", 6), (threading.current_thread().name, 6)]
+
+
+def test_writer_waits_for_a_batch_that_is_being_prepared() -> None:
+    go = threading.Event()
+
+    def prepare(parts: list[Rows]) -> int:
+        assert go.wait(5)
+        return len(parts)
+
+    limits = cfg.Batch(max_rows=10, max_bytes=cfg.Bytes(10_000), max_wait=cfg.Secs(5))
+    handoff = Handoff(limits, prepare=prepare)
+    handoff.put(_rows(0, 6), more=True)
+    reader = threading.Thread(target=lambda: handoff.put(_rows(6, 6), more=True))
+    reader.start()
+    taken: list[int] = []
+    writer = threading.Thread(target=lambda: taken.append(handoff.take(0.01)))
+    writer.start()
+    writer.join(0.1)
+    assert taken == []
+    go.set()
+    writer.join(5)
+    reader.join(5)
+    assert taken == [1]
