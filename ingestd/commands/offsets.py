@@ -25,6 +25,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         verb.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
     reset.add_argument("--partition", type=int, action="append", metavar="N", help="only this one; may be repeated")
     reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, an offset, or an ISO-8601 time")
+    reset.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="the table was emptied and is to be filled again: records count as read for the first time",
+    )
     reset.add_argument("--yes", action="store_true", help="move without asking")
     parser.set_defaults(main=main)
 
@@ -87,13 +92,13 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
     moves = _plan(source, wanted, args.to)
     for move in moves:
         before = rows[move.partition].next_offset
-        then = _consequence(pipeline, before, move)
+        then = _consequence(pipeline, before, move, args.rebuild)
         print(f"{pipeline.topic}-{move.partition}: {before} -> {move.next_offset} ({then})")
     if not args.yes and not _confirmed():
         print("nothing was changed; add --yes to move without being asked")
         return ExitCode.OK
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
-        move_cursors(connection, LedgerKey(pipeline.name, pipeline.topic), moves)
+        move_cursors(connection, LedgerKey(pipeline.name, pipeline.topic), moves, args.rebuild)
     print("moved; a running daemon takes a halted partition up again after a reload (HUP) or restart")
     return ExitCode.OK
 
@@ -117,15 +122,38 @@ def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]"
     return [Move(partition, found[partition], topic_id) for partition in partitions]
 
 
-def _consequence(pipeline: "Pipeline", before: int, move: "Move") -> str:
+def _consequence(pipeline: "Pipeline", before: int, move: "Move", rebuild: bool) -> str:
     if move.next_offset > before:
-        return f"skips {move.next_offset - before} offsets for ever"
-    if move.next_offset == before:
-        return "stays"
-    again = f"reads {before - move.next_offset} offsets again"
-    if pipeline.table.mode == "append":
-        return f"{again}: mode append writes their rows a second time"
-    return f"{again}: rows whose key is there change nothing"
+        then = f"skips {move.next_offset - before} offsets for ever"
+    elif move.next_offset == before:
+        then = "stays"
+    else:
+        then = f"reads {before - move.next_offset} offsets again"
+        then += "" if rebuild else f": {_AGAIN[pipeline.table.mode]}"
+    return f"{then}; {_rebuilding(pipeline)}" if rebuild else then
+
+
+_AGAIN = {
+    "append": "mode append writes their rows a second time",
+    "insert": "rows whose key is there change nothing",
+    "upsert": "no row changes that has seen them",
+}
+
+
+def _rebuilding(pipeline: "Pipeline") -> str:
+    """What --rebuild means for this pipeline's mode, and what else has to be emptied."""
+    table = pipeline.table
+    filled = {
+        "append": f"table {table.name} must be empty, or mode append writes rows a second time",
+        "insert": f"rows that are missing from {table.name} are inserted",
+        "upsert": f"{table.name} must be empty: of equal versions the later record wins, as the first time",
+    }
+    also = []
+    if pipeline.dedupe:
+        also.append(f"the seen keys in {pipeline.dedupe.table}, or every record is a duplicate")
+    if table.delete and table.delete.how == "hard":
+        also.append("this pipeline's rows of ingestd.versions, or deleted and older records stay out")
+    return "; empty also ".join([f"rebuild: {filled[table.mode]}", *also])
 
 
 def _confirmed() -> bool:

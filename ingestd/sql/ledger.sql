@@ -11,8 +11,18 @@ SELECT pg_advisory_xact_lock(7310578114)
 -- name: create_schema
 CREATE SCHEMA IF NOT EXISTS ingestd
 
+-- name: ledger_columns
+-- What is there of the ledger, for a ledger that an older version made. Needs no privilege on the tables.
+SELECT c.relname, a.attname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE n.nspname = 'ingestd' AND c.relname = ANY(%(tables)s) AND a.attnum > 0 AND NOT a.attisdropped
+
 -- name: create_cursors
 -- One row per sink group and partition; next_offset is the next one to read. fillfactor keeps every update on its page (HOT).
+-- range_start to range_end is what was committed without a break since the last move by hand; the counters are of it.
+-- One column a line: a ledger of an older version gets what it lacks by ALTER TABLE, from these very lines.
 CREATE TABLE IF NOT EXISTS ingestd.cursors (
     pipeline      text NOT NULL,
     sink_group    text NOT NULL,
@@ -24,6 +34,8 @@ CREATE TABLE IF NOT EXISTS ingestd.cursors (
     backend_start timestamptz,
     topic_id      text,
     replay_below  bigint NOT NULL DEFAULT 0,
+    range_start   bigint,
+    range_end     bigint,
     records       bigint NOT NULL DEFAULT 0,
     inserted      bigint NOT NULL DEFAULT 0,
     updated       bigint NOT NULL DEFAULT 0,
@@ -32,9 +44,39 @@ CREATE TABLE IF NOT EXISTS ingestd.cursors (
     duplicates    bigint NOT NULL DEFAULT 0,
     deleted       bigint NOT NULL DEFAULT 0,
     dead          bigint NOT NULL DEFAULT 0,
+    dead_again    bigint NOT NULL DEFAULT 0,
+    redriven      bigint NOT NULL DEFAULT 0,
+    dropped       bigint NOT NULL DEFAULT 0,
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (pipeline, sink_group, topic, partition)
 ) WITH (fillfactor = 20)
+
+-- name: create_ranges
+-- Finished ranges: one row for each move of a cursor that was no commit (reset, topic created again, SQL by hand).
+-- dead_again: dead letters that replaced one of the same record, after a rewind.
+CREATE TABLE IF NOT EXISTS ingestd.ranges (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pipeline      text NOT NULL,
+    sink_group    text NOT NULL,
+    topic         text NOT NULL,
+    topic_id      text,
+    partition     integer NOT NULL,
+    range_start   bigint NOT NULL,
+    range_end     bigint NOT NULL,
+    records       bigint NOT NULL DEFAULT 0,
+    inserted      bigint NOT NULL DEFAULT 0,
+    updated       bigint NOT NULL DEFAULT 0,
+    stale         bigint NOT NULL DEFAULT 0,
+    folded        bigint NOT NULL DEFAULT 0,
+    duplicates    bigint NOT NULL DEFAULT 0,
+    deleted       bigint NOT NULL DEFAULT 0,
+    dead          bigint NOT NULL DEFAULT 0,
+    dead_again    bigint NOT NULL DEFAULT 0,
+    redriven      bigint NOT NULL DEFAULT 0,
+    dropped       bigint NOT NULL DEFAULT 0,
+    ended_by      text NOT NULL,
+    ended_at      timestamptz NOT NULL DEFAULT now()
+)
 
 -- name: create_dead_letters
 -- One row per refused record; written in the transaction that moves the cursor over it.
@@ -70,8 +112,9 @@ FROM ingestd.cursors
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
 
 -- name: first_cursor
-INSERT INTO ingestd.cursors (pipeline, sink_group, topic, partition, next_offset, topic_id, replay_below)
-VALUES (%(pipeline)s, %(sink_group)s, %(topic)s, %(partition)s, %(next_offset)s, %(topic_id)s, %(next_offset)s)
+INSERT INTO ingestd.cursors (pipeline, sink_group, topic, partition, next_offset, topic_id, replay_below, range_start, range_end)
+VALUES (%(pipeline)s, %(sink_group)s, %(topic)s, %(partition)s, %(next_offset)s, %(topic_id)s, %(next_offset)s,
+        %(next_offset)s, %(next_offset)s)
 ON CONFLICT DO NOTHING
 
 -- name: claim
@@ -90,7 +133,26 @@ SET epoch = c.epoch + 1,
     updated_at = now()
 FROM old
 WHERE c.pipeline = %(pipeline)s AND c.sink_group = %(sink_group)s AND c.topic = %(topic)s AND c.partition = old.partition
-RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start, c.replay_below
+RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backend_pid, old.backend_start, c.replay_below,
+          c.next_offset IS DISTINCT FROM c.range_end AS moved
+
+-- name: archive_range
+-- Ends the range of these cursors. A ledger of an older version counted, but knew no range.
+INSERT INTO ingestd.ranges (pipeline, sink_group, topic, topic_id, partition, range_start, range_end, records, inserted, updated,
+                            stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped, ended_by)
+SELECT pipeline, sink_group, topic, topic_id, partition, coalesce(range_start, next_offset), coalesce(range_end, next_offset),
+       records, inserted, updated, stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped,
+       CASE WHEN range_end IS NULL THEN 'older version' ELSE %(ended_by)s END
+FROM ingestd.cursors
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
+ORDER BY partition
+
+-- name: begin_range
+-- The next range begins where the cursor stands.
+UPDATE ingestd.cursors
+SET range_start = next_offset, range_end = next_offset, records = 0, inserted = 0, updated = 0, stale = 0, folded = 0,
+    duplicates = 0, deleted = 0, dead = 0, dead_again = 0, redriven = 0, dropped = 0
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
 
 -- name: own_session
 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
@@ -106,6 +168,7 @@ WHERE pid = %(pid)s AND backend_start = %(start)s AND pid <> pg_backend_pid()
 -- The last statement before COMMIT. No row changed: somebody else has the lease, or the range was written already.
 UPDATE ingestd.cursors
 SET next_offset = %(end)s,
+    range_end = CASE WHEN range_end = %(start)s THEN %(end)s ELSE range_end END,
     replay_below = greatest(replay_below, %(end)s),
     records = records + %(records)s,
     inserted = inserted + %(inserted)s,
@@ -115,6 +178,7 @@ SET next_offset = %(end)s,
     duplicates = duplicates + %(duplicates)s,
     deleted = deleted + %(deleted)s,
     dead = dead + %(dead)s,
+    dead_again = dead_again + %(dead_again)s,
     updated_at = now()
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s
   AND epoch = %(epoch)s AND next_offset = %(start)s
@@ -132,12 +196,14 @@ ON CONFLICT (pipeline, sink_group, topic, topic_id, partition, "offset") DO UPDA
 SET record_key = excluded.record_key, payload = excluded.payload, headers = excluded.headers, record_time = excluded.record_time,
     stage = excluded.stage, column_name = excluded.column_name, reason = excluded.reason, sqlstate = excluded.sqlstate,
     dead_at = excluded.dead_at
+RETURNING partition, xmax <> 0 AS again
 
 -- name: move_cursor_by_hand
 -- The operator's decision; only while no worker holds the partition (checked by the caller under the row lock).
 UPDATE ingestd.cursors
-SET next_offset = %(next_offset)s, topic_id = coalesce(%(topic_id)s, topic_id),
-    replay_below = CASE WHEN topic_id IS DISTINCT FROM coalesce(%(topic_id)s, topic_id) THEN %(next_offset)s ELSE replay_below END,
+SET next_offset = %(next_offset)s, range_start = %(next_offset)s, range_end = %(next_offset)s, topic_id = coalesce(%(topic_id)s, topic_id),
+    replay_below = CASE WHEN %(rebuild)s OR topic_id IS DISTINCT FROM coalesce(%(topic_id)s, topic_id)
+                        THEN %(next_offset)s ELSE replay_below END,
     epoch = epoch + 1, backend_pid = NULL, backend_start = NULL, updated_at = now()
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s
 

@@ -1,5 +1,7 @@
 """Cursors as the operator sees and moves them, while no worker holds the partition. Knows no Kafka."""
 
+import getpass
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ import psycopg
 from msgspec import Struct
 
 from ingestd.errors import StartupError
+from ingestd.stores.postgres_ledger import finish_ranges, make_ledger
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import LedgerKey
 
@@ -45,12 +48,26 @@ def read_cursor_rows(connection: psycopg.Connection[Any], key: LedgerKey) -> lis
     ]
 
 
-def move_cursors(connection: psycopg.Connection[Any], key: LedgerKey, moves: Sequence[Move]) -> None:
-    """Move the cursors in one transaction; a worker that still runs is fenced by the raised epoch.
+def ended_by(next_offset: int, rebuild: bool) -> str:
+    """What the ledger notes about a range that the operator ended: what was done, and by whom."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        user = "unknown"
+    return f"{'rebuild from' if rebuild else 'reset to'} {next_offset} by {user}@{socket.gethostname()}"
 
-    Raises: StartupError when a worker holds one of the partitions, or when the ledger does not know it.
+
+def move_cursors(
+    connection: psycopg.Connection[Any], key: LedgerKey, moves: Sequence[Move], rebuild: bool = False
+) -> None:
+    """Move the cursors in one transaction; their ranges end, and the raised epoch fences a worker that still runs.
+
+    `rebuild`: the table was emptied, and what is read again counts as read for the first time.
+    Raises: StartupError when a worker holds one of the partitions, or when the ledger does not know it; Halt when the
+    ledger is of an older version and this role may not mend it.
     """
     with connection.transaction(), connection.cursor() as cursor:
+        make_ledger(cursor, connection.info.dbname)
         cursor.execute(SQL["lock_cursors"], key.params())
         rows = {row.partition: row for row in read_cursor_rows(connection, key)}
         for move in moves:
@@ -63,5 +80,7 @@ def move_cursors(connection: psycopg.Connection[Any], key: LedgerKey, moves: Seq
                 where = row.held_from or "a local session"
                 stop = "stop the daemon there, or let the partition halt, then try again"
                 raise StartupError(f"{key.topic}-{move.partition}: a worker holds it (from {where}); {stop}")
-            values = key.params(partition=move.partition, next_offset=move.next_offset, topic_id=move.topic_id)
+            at = move.next_offset
+            finish_ranges(cursor, key, [move.partition], ended_by(at, rebuild))
+            values = key.params(partition=move.partition, next_offset=at, topic_id=move.topic_id, rebuild=rebuild)
             cursor.execute(SQL["move_cursor_by_hand"], values)

@@ -20,6 +20,7 @@ from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.faults import RowsRefused, UnknownFault
 from ingestd.stores.postgres_dead_letters import write_dead_letters
 from ingestd.stores.postgres_errors import connect_error, decide
+from ingestd.stores.postgres_ledger import finish_ranges, make_ledger
 from ingestd.stores.statements import LETTERS, SQL
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
@@ -103,13 +104,10 @@ class PostgresStore:
             self._connection = None
 
     def prepare(self) -> None:
-        """Create the ledger's tables when they are missing. Raises: Halt without the privilege."""
+        """Create what the ledger lacks, also of one that an older version made. Raises: Halt without the privilege."""
         connection = self.open()
         with self.deciding(), connection.cursor() as cursor:
-            cursor.execute(SQL["schema_exists"])
-            if not cursor.fetchone()[0]:  # type: ignore[index]
-                for name in ("schema_lock", "create_schema", "create_cursors", "create_dead_letters"):
-                    cursor.execute(SQL[name])
+            make_ledger(cursor, self._where)
             connection.commit()
 
     def claim(
@@ -160,6 +158,8 @@ class PostgresStore:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_CLAIM_LOCK_TIMEOUT,))
                 rows = cursor.execute(SQL["claim"], wanted).fetchall()
                 self._still_ours([(row[0], *row[4:7]) for row in rows], held)
+                if moved := [row[0] for row in rows if row[8]]:
+                    finish_ranges(cursor, self._key, moved, "unknown move")
                 return rows
             except psycopg.errors.LockNotAvailable:
                 self.open().rollback()
@@ -196,7 +196,7 @@ class PostgresStore:
             began = time.perf_counter_ns()
             yield tx
             for tile in sorted(tiles):
-                self._move(cursor, tile, epochs[tile.partition], tx.counts[tile.partition])
+                self._move(tx, tile, epochs[tile.partition])
             tx.write_ns = (wrote := time.perf_counter_ns()) - began
             phase.append("commit")
             connection.commit()
@@ -204,12 +204,17 @@ class PostgresStore:
             for tile in tiles:
                 self._replay_below[tile.partition] = max(self._replay_below.get(tile.partition, 0), tile.end)
 
-    def _move(self, cursor: psycopg.Cursor[Any], tile: Tile, epoch: int, counts: Counts) -> None:
+    def _move(self, tx: Transaction, tile: Tile, epoch: int) -> None:
         values = self._key.params(
-            partition=tile.partition, start=tile.start, end=tile.end, epoch=epoch, **structs.asdict(counts)
+            partition=tile.partition,
+            start=tile.start,
+            end=tile.end,
+            epoch=epoch,
+            dead_again=tx.dead_again.get(tile.partition, 0),
+            **structs.asdict(tx.counts[tile.partition]),
         )
-        cursor.execute(SQL["move_cursor"], values, prepare=True)
-        if cursor.rowcount != 1:
+        tx.cursor.execute(SQL["move_cursor"], values, prepare=True)
+        if tx.cursor.rowcount != 1:
             raise LeaseLost(
                 f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
             )
@@ -229,7 +234,7 @@ class PostgresStore:
 
     def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
         """Write `letters` in `tx`, in one statement for each topic id."""
-        write_dead_letters(letters, tx.cursor, self._key, topic_ids)
+        write_dead_letters(letters, tx, self._key, topic_ids)
 
     @contextmanager
     def deciding(self) -> Iterator[list[str]]:

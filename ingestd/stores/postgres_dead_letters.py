@@ -1,6 +1,7 @@
 """Dead letters into ingestd.dead_letters, in the transaction that moves the cursor over them. Knows no decoding."""
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +10,17 @@ import psycopg
 
 from ingestd.batch import DeadLetter, Headers
 from ingestd.stores.statements import SQL
-from ingestd.stores.store import LedgerKey
+from ingestd.stores.store import LedgerKey, Transaction
 
 _YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
 
 
 def write_dead_letters(
-    letters: Sequence[DeadLetter], cursor: psycopg.Cursor[Any], key: LedgerKey, topic_ids: dict[int, str]
+    letters: Sequence[DeadLetter], tx: Transaction, key: LedgerKey, topic_ids: dict[int, str]
 ) -> None:
-    """Write `letters` in one statement. `topic_ids` by partition tell a re-created topic's offsets apart."""
+    """Write `letters` in one statement for each topic id, and count those that replace one in `tx.dead_again`."""
+    cursor: psycopg.Cursor[Any] = tx.cursor
+    again = Counter(tx.dead_again)
     for topic_id in sorted(set(topic_ids.values())):
         chosen = [letter for letter in letters if topic_ids[letter.partition] == topic_id]
         if not chosen:
@@ -36,7 +39,9 @@ def write_dead_letters(
             reasons=[_text(letter.reason) for letter in chosen],
             sqlstates=[letter.sqlstate for letter in chosen],
         )
-        cursor.execute(SQL["insert_dead_letters"], values)
+        written = cursor.execute(SQL["insert_dead_letters"], values)
+        again.update(partition for partition, replaced in written if replaced)
+    tx.dead_again = dict(again)
 
 
 def _headers_json(headers: Headers) -> str | None:

@@ -37,6 +37,8 @@ class Transaction(Struct):
     counts: dict[int, Counts]
     replay_below: dict[int, int] = {}
     """By partition: a record below it was committed before, and may change nothing that it changed then."""
+    dead_again: dict[int, int] = {}
+    """By partition: dead letters that replaced one of the same record, written before a rewind."""
     write_ns: int = 0
     commit_ns: int = 0
 
@@ -74,7 +76,10 @@ class Store(Protocol):
     def claim(
         self, partitions: Sequence[int], first_offsets: FirstOffsets, held: dict[int, int] | None = None
     ) -> list[Claimed]:
-        """The lease on `partitions`; `held` are the epochs of the lease that is being renewed after a fault."""
+        """The lease on `partitions`; `held` are the epochs of the lease that is being renewed after a fault.
+
+        A cursor that does not stand at the end of its range was moved by hand: that range ends, another begins.
+        """
         ...
 
     def transaction(self, tiles: Sequence[Tile], epochs: dict[int, int]) -> AbstractContextManager[Transaction]:
@@ -90,7 +95,10 @@ class Store(Protocol):
         ...
 
     def write_dead_letters(self, letters: Sequence[DeadLetter], tx: Transaction, topic_ids: dict[int, str]) -> None:
-        """Write `letters` in `tx`. `topic_ids` by partition tell a re-created topic's offsets apart."""
+        """Write `letters` in `tx`, and count in `tx.dead_again` those that replace one.
+
+        `topic_ids` by partition tell a re-created topic's offsets apart.
+        """
         ...
 
     def deciding(self) -> AbstractContextManager[object]:
