@@ -13,6 +13,7 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from urllib.parse import unquote
 
+from ingestd.config.checks_rules import check_rules
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
 from ingestd.schema import ColumnType, parse_type
@@ -55,6 +56,7 @@ def check_all(config: Config, findings: Findings) -> None:
     if not findings.spoiled("status.listen"):
         _check_listen(config.status, findings)
     _check_pipelines(config.pipeline, findings)
+    check_rules(config.pipeline, findings)
 
 
 def _check_kafka(kafka: Kafka, findings: Findings) -> None:

@@ -16,7 +16,9 @@ import pyarrow as pa
 from ingestd.batch import Chunk, Decode, Record, Rows, dead_letter
 from ingestd.config.options import Column, Pipeline
 from ingestd.decode import columns as build
+from ingestd.decode.mending import Mend, Policy, mended, mender_of, nulled, policy_of
 from ingestd.decode.numbers import numerics
+from ingestd.decode.rules import ruled
 from ingestd.decode.shape import Shape, default_of, shape_of
 from ingestd.decode.times import dates, times, timestamps
 from ingestd.errors import ConfigError
@@ -34,12 +36,13 @@ def make_decoder(pipeline: Pipeline) -> Decode:
     """The function from a chunk to rows. Raises ConfigError for columns that clash and for a bad default."""
     shape = shape_of(pipeline.column)
     schema = Schema.of(pipeline.column).arrow_schema()
-    makers = [builder_for(column) for column in pipeline.column]
+    makers = [builder_for(column, pipeline.on_bad) for column in pipeline.column]
+    mend = mender_of(pipeline.column, pipeline.on_bad, shape.read, shape.explain)
     _check_defaults(pipeline.column, makers)
 
     def decode(chunk: Chunk) -> Rows:
         values = [record.value() for record in chunk.records]
-        instances, refused = _read(shape, values)
+        instances, refused = _read(shape, values, mend)
         records = chunk.records if not refused else _without(chunk.records, refused)
         batch, faults = _columns(instances, shape, makers, pipeline.column, schema)
         if faults:
@@ -52,13 +55,14 @@ def make_decoder(pipeline: Pipeline) -> Decode:
     return decode
 
 
-def builder_for(column: Column) -> build.Builder:
-    """The builder of a column's Arrow array."""
-    kind = parse_type(column.type)
-    if not kind.is_array:
-        return _scalar_builder(kind, column)
-    element = build.uuid_texts if kind.scalar == "uuid" else _scalar_builder(kind, column)
-    return build.arrays(element, kind.arrow_type().value_type)
+def builder_for(column: Column, on_bad: Policy = "dead_letter") -> build.Builder:
+    """The builder of a column's Arrow array: what the type takes, mended by policy, then judged by the rules."""
+    kind, policy = parse_type(column.type), policy_of(column, on_bad)
+    scalar = build.uuid_texts if kind.is_array and kind.scalar == "uuid" else _scalar_builder(kind, column)
+    builder = mended(scalar, column, policy)
+    if kind.is_array:
+        builder = build.arrays(builder, kind.arrow_type().value_type)
+    return ruled(nulled(builder, column, policy), column)
 
 
 def _scalar_builder(kind: ColumnType, column: Column) -> build.Builder:
@@ -81,7 +85,7 @@ def _scalar_builder(kind: ColumnType, column: Column) -> build.Builder:
             return simple.get(kind.scalar) or build.plain(kind.scalar_arrow_type())
 
 
-def _read(shape: Shape, values: list[bytes | None]) -> tuple[list[Any], Refusals]:
+def _read(shape: Shape, values: list[bytes | None], mend: Mend | None = None) -> tuple[list[Any], Refusals]:
     """Instances of the good values, and why the others are refused.
 
     `extend` keeps what it has when the reader raises, and the iterator stands behind the culprit: a bad record costs
@@ -96,6 +100,10 @@ def _read(shape: Shape, values: list[bytes | None]) -> tuple[list[Any], Refusals
             instances.extend(map(read, waiting))
         except REFUSALS as error:
             row = len(instances) + len(refused)
+            again = mend(values[row]) if mend else None
+            if again is not None:
+                instances.append(again.instance)
+                continue
             refused[row] = shape.explain(error, values[row])
         else:
             return instances, refused

@@ -21,6 +21,11 @@ _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 _RAW = {"numeric", "jsonb"}
 _AT = " - at `$"
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_HALF_PAIR = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F])"
+)
+HALF_PAIR = "holds half of a surrogate pair, which is no character"
 _ELEMENT = re.compile(r"(\[[0-9.]*\])+$")
 
 
@@ -206,7 +211,7 @@ def _explainer(root: _Place, columns: Sequence[Column]) -> Callable[[Exception, 
         if isinstance(error, msgspec.ValidationError):
             return _explain_validation(str(error), names)
         if isinstance(error, msgspec.DecodeError):
-            return None, str(error)
+            return None, HALF_PAIR if _HALF_PAIR.search(value) else str(error)
         return None, f"cannot be read ({type(error).__name__})"
 
     return explain
