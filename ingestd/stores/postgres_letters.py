@@ -55,7 +55,7 @@ class PostgresLetters:
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4" + (" LIMIT %(limit)s" if wanted.limit else ""),
             wanted,
         )
-        return [Group(*row[:5], row[5].astimezone(UTC), row[6].astimezone(UTC)) for row in rows]
+        return [Group(*row[:5], *(moment.astimezone(UTC) for moment in row[5:])) for row in rows]
 
     def read(self, ids: Sequence[int]) -> list[Letter]:
         """These letters by id; those that are gone are left out."""
@@ -154,7 +154,7 @@ def _condition(wanted: Wanted) -> str:
 
 
 def _letter(row: Sequence[Any]) -> Letter:
-    return Letter(*row[:7], _headers(row[7]), *row[8:13], row[13].astimezone(UTC))
+    return Letter(*[*row[:7], _headers(row[7]), *row[8:13], row[13].astimezone(UTC)])
 
 
 def _headers(pairs: list[dict[str, str | None]] | None) -> Headers:

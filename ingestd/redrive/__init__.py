@@ -1,0 +1,1 @@
+"""Dead letters shown, mended and sent again through the sink of their pipeline."""

@@ -1,0 +1,172 @@
+"""A redriven record is written once, leaves the dead letters in that same transaction, or stays with its new reason."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ingestd.batch import Outcome
+from ingestd.errors import Retryable
+from ingestd.sinks.ladder import Way
+from ingestd.sinks.table import TableSink
+from ingestd.stores.dead_letters import Wanted
+from ingestd.stores.store import Transaction
+from tests.redrive.conftest import Desk
+from tests.sinks.contracts import ask
+
+MakeDesk = Callable[..., Desk]
+
+
+def refused_by_check(desk: Desk, count: int = 5) -> None:
+    """Letters of `count` records that the CHECK refuses, between two good ones."""
+    bad = [{"id": f"k{n}", "v": -n, "w": "w"} for n in range(1, count + 1)]
+    desk.bench.commit([{"id": "first", "v": 1}, *bad, {"id": "last", "v": 1}])
+
+
+def test_mended_records_are_rows_and_leave_no_letter(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one)
+    result = one.redrive(fix=["v = abs(v)"])
+    assert (result.written.inserted, result.refused, one.letters()) == (5, [], [])
+    assert one.bench.column() == ["first", "k1", "k2", "k3", "k4", "k5", "last"]
+
+
+def test_ledger_adds_up_after_redrive_and_drop(desk: MakeDesk) -> None:
+    from ingestd.redrive.redrive import drop
+
+    one = desk()
+    refused_by_check(one)
+    one.redrive(one.box().find(Wanted(limit=2)), fix=["v = 1"])
+    store = one.store()
+    assert drop(store, one.box(), one.box().find(Wanted(limit=1))) == 1
+    counters = one.counters()
+    fates = sum(counters[f] for f in ("inserted", "updated", "stale", "folded", "duplicates", "deleted", "dead"))
+    assert counters["records"] + counters["redriven"] == fates
+    assert counters["dead"] - counters["redriven"] - counters["dropped"] == len(one.letters()) == 2
+
+
+def test_record_refused_again_stays_with_the_new_reason_and_its_own_payload(desk: MakeDesk) -> None:
+    one = desk()
+    one.bench.commit([{"id": "a", "v": "x"}, {"id": "b", "v": -1}])
+    result = one.redrive(fix=["v = -7"])
+    assert result.redriven == 0
+    assert [letter.id for letter in result.refused] == one.box().find(Wanted())
+    assert {reason for _, reason in one.letters()} == {'row violates check constraint "orders_v_check"'}
+    payloads = ask(one.url, 'SELECT payload FROM ingestd.dead_letters ORDER BY "offset"')
+    assert [bytes(row[0]) for row in payloads] == [b'{"id":"a","v":"x"}', b'{"id":"b","v":-1}']
+
+
+def test_neighbours_of_a_record_that_is_refused_again_are_written(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one)
+    result = one.redrive(fix=["v = 3 if v == -3 else v"])
+    assert (result.redriven, len(result.refused), one.bench.column()) == (1, 4, ["first", "k3", "last"])
+
+
+def test_dry_run_changes_nothing_and_tells_all(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one)
+    before = (one.letters(), one.counters(), one.bench.column())
+    shown: list[Any] = []
+    result = one.redrive(fix=["v = 1 if v < -1 else v"], keep=False, seen=lambda rows: shown.extend(rows.records))
+    assert (result.written.inserted, len(result.refused), len(shown)) == (4, 1, 5)
+    assert (one.letters(), one.counters(), one.bench.column()) == before
+
+
+def test_dry_run_hears_what_only_commit_checks(desk: MakeDesk) -> None:
+    one = desk(
+        ddl="CREATE TABLE kinds (w text PRIMARY KEY); CREATE TABLE orders (id text PRIMARY KEY, v int,"
+        " w text REFERENCES kinds DEFERRABLE INITIALLY DEFERRED)"
+    )
+    one.bench.commit([{"id": "a", "v": 1, "w": "none"}])
+    result = one.redrive(keep=False)
+    assert (result.redriven, len(result.refused)) == (0, 1)
+
+
+def test_redriven_duplicate_changes_no_row(desk: MakeDesk) -> None:
+    one = desk()
+    one.bench.commit([{"id": "a", "v": -1, "w": "old"}, {"id": "a", "v": 2, "w": "new"}])
+    result = one.redrive(fix=["v = 1"])
+    assert (result.written.duplicates, one.letters()) == (1, [])
+    assert one.bench.column("w") == ["new"]
+
+
+class Failing:
+    """The table sink, until the transaction is about to commit."""
+
+    def __init__(self, sink: TableSink, fail: Callable[[Transaction], None], times: int):
+        self._sink, self._fail, self._left = sink, fail, times
+        self.attach, self.ways, self.prepare = sink.attach, sink.ways, sink.prepare
+
+    def write(self, batch: Any, tx: Transaction, way: Way) -> Outcome:
+        outcome = self._sink.write(batch, tx, way)
+        if self._left:
+            self._left -= 1
+            self._fail(tx)
+        return outcome
+
+
+def cut(tx: Transaction) -> None:
+    """End the session in the middle of its transaction."""
+    ask(tx.cursor.connection.info.dsn, "SELECT pg_terminate_backend(%s, 5000)", tx.cursor.connection.info.backend_pid)
+
+
+def test_session_lost_before_the_commit_leaves_every_letter(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one)
+    with pytest.raises(Retryable):
+        one.redrive(fix=["v = 1"], sink=Failing(TableSink(one.bench.pipeline), cut, times=99))
+    assert (len(one.letters()), one.bench.column()) == (5, ["first", "last"])
+
+
+def test_session_lost_once_writes_every_letter_once(desk: MakeDesk) -> None:
+    one = desk(mode="append", ddl="CREATE TABLE orders (id text, v int CHECK (v > 0), w text)")
+    refused_by_check(one)
+    result = one.redrive(fix=["v = 1"], sink=Failing(TableSink(one.bench.pipeline), cut, times=1))
+    assert (result.redriven, one.letters()) == (5, [])
+    assert one.bench.column() == ["first", "k1", "k2", "k3", "k4", "k5", "last"]
+
+
+def test_two_redrives_at_once_write_no_record_twice(desk: MakeDesk) -> None:
+    one = desk(mode="append", ddl="CREATE TABLE orders (id text, v int CHECK (v > 0), w text)")
+    refused_by_check(one, 50)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def pause(_tx: Transaction) -> None:
+        inside.set()
+        assert go_on.wait(20)
+
+    first: list[Any] = []
+    slow = Failing(TableSink(one.bench.pipeline), pause, times=1)
+    thread = threading.Thread(target=lambda: first.append(one.redrive(fix=["v = 1"], sink=slow)))
+    thread.start()
+    assert inside.wait(20)
+    second = one.redrive(fix=["v = 1"])
+    go_on.set()
+    thread.join(20)
+    assert (second.redriven, len(second.gone), first[0].redriven) == (0, 50, 50)
+    assert len(one.bench.column()) == len(set(one.bench.column())) == 52
+
+
+def test_redrive_does_not_wait_for_a_worker_and_moves_no_cursor(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one)
+    before = one.bench.cursor()
+    one.redrive(fix=["v = 1"])
+    assert one.bench.cursor() == before
+    one.bench.commit([{"id": "next", "v": 1}], start=before)
+    assert one.bench.cursor() == before + 1
+
+
+def test_letters_of_a_topic_that_was_made_again_are_not_mistaken_for_each_other(desk: MakeDesk) -> None:
+    one = desk()
+    refused_by_check(one, 1)
+    ask(
+        one.url,
+        "INSERT INTO ingestd.dead_letters (pipeline, sink_group, topic, topic_id, partition, "
+        "\"offset\", payload, stage, reason) SELECT pipeline, sink_group, topic, 'older', partition, "
+        '"offset", \'{"id":"older","v":-1}\', stage, reason FROM ingestd.dead_letters',
+    )
+    result = one.redrive(fix=["v = 1"])
+    assert (result.redriven, one.bench.column()) == (2, ["first", "k1", "last", "older"])
