@@ -77,6 +77,9 @@ class Rows(Struct):
     dead: list[DeadLetter]
     nbytes: int
     """Payload bytes of all delivered records, for the batch limit and the byte counters."""
+    new_fields: dict[str, str] = {}
+    """With on_new_field = "evolve": top-level fields that no column reads -> the contract type that takes them, or ""
+    when none can."""
 
 
 DELETES = "ingestd:deletes"

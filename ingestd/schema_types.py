@@ -48,6 +48,7 @@ SCALARS: dict[str, Scalar] = {
         "timestamp with time zone", lambda pa, _: pa.timestamp("us", "UTC"), str, array_stage="timestamp"
     ),
     "timestamp": Scalar("timestamp without time zone", lambda pa, _: pa.timestamp("us"), str),
+    "epoch": Scalar("double precision", lambda pa, _: pa.float64(), str),
     "date": Scalar("date", lambda pa, _: pa.date32(), str),
     "time": Scalar("time without time zone", lambda pa, _: pa.time64("us"), str),
     "jsonb": Scalar("jsonb", lambda pa, _: pa.string(), bytes, array_stage="text"),
@@ -71,8 +72,8 @@ ALIASES = {
 }
 
 KNOWN = (
-    "text, varchar(n), int2, int4, int8, float4, float8, numeric(p,s), bool, uuid, timestamptz, timestamp, date, time, "
-    "jsonb, bytea, and arrays of them such as int4[]"
+    "text, varchar(n), int2, int4, int8, float4, float8, numeric(p,s), bool, uuid, timestamptz, timestamp, epoch, "
+    "date, time, jsonb, bytea, and arrays of them such as int4[]"
 )
 
 _SHAPE = re.compile(r"([a-z][a-z0-9 ]*?) *(?:\( *([0-9]+) *(?:, *([0-9]+) *)?\))? *(\[\])?", re.ASCII)

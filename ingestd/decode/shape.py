@@ -6,21 +6,25 @@ Only declared fields are in the struct, so all others are skipped without being 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, structs
 
 from ingestd.config.options import Column
 from ingestd.errors import ConfigError
 from ingestd.schema_types import ColumnType, parse_type
 
 NULL = Raw(b"null")
+ABSENT = UNSET
+"""Value of an optional column's field that the record does not have."""
 _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 _RAW = {"numeric", "jsonb"}
 _AT = " - at `$"
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_UNKNOWN = "Object contains unknown field `"
+_SHOWN_CHARACTERS = 80
 _HALF_PAIR = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F])"
@@ -53,11 +57,19 @@ class _Place(Struct, frozen=True):
             yield from place.columns()
 
 
-def shape_of(columns: Sequence[Column]) -> Shape:
-    """The shape that reads `columns`. Raises ConfigError when two of them cannot be read side by side."""
+def shape_of(
+    columns: Sequence[Column], optional: Collection[int] = (), known: Sequence[str] = (), strict: bool = False
+) -> Shape:
+    """The shape that reads `columns`; those at the positions `optional` may be missing or null, and are then ABSENT or
+    null whatever else they declare. `strict` refuses every field that neither a column nor `known` (paths) names.
+
+    Raises ConfigError when two of them cannot be read side by side.
+    """
     root = _tree(columns)
-    fields = [_field(column) for column in columns]
-    struct, split = _object(root, columns, fields)
+    for path in known:
+        _let_pass(root, path.split("."))
+    fields = [_field(column, position in optional) for position, column in enumerate(columns)]
+    struct, split = _object(root, columns, fields, strict)
 
     def split_all(rows: list[Any]) -> list[list[Any]]:
         found: dict[int, list[Any]] = {}
@@ -76,6 +88,12 @@ def field_type(column: Column) -> Any:
     elif kind.scalar in _RAW:
         return one
     return one if column.required else one | None
+
+
+def is_raw(column: Column) -> bool:
+    """Whether the values of `column` are JSON texts."""
+    kind = parse_type(column.type)
+    return kind.scalar in _RAW and not kind.is_array
 
 
 def default_of(column: Column) -> Any:
@@ -108,11 +126,15 @@ def _element_type(kind: ColumnType, numbers_too: bool) -> Any:
             return bytes
         case "timestamptz" | "timestamp" if numbers_too:
             return str | int | float
+        case "epoch":
+            return str | int | float
         case _:
             return str
 
 
-def _field(column: Column) -> tuple[Any, ...]:
+def _field(column: Column, optional: bool) -> tuple[Any, ...]:
+    if optional:
+        return (field_type(structs.replace(column, required=False)), ABSENT)
     if column.required and column.default is None:
         return (field_type(column),)
     default = default_of(column)
@@ -138,6 +160,15 @@ def _tree(columns: Sequence[Column]) -> _Place:
     return root
 
 
+def _let_pass(root: _Place, steps: list[str]) -> None:
+    """Make the field at `steps` known, unless it is read already, or lies in one that is read as a whole."""
+    place = root
+    for key in steps:
+        if place.column is not None:
+            return
+        place = place.inner.setdefault(key, _Place(None, {}))
+
+
 def _clash(one: Column, other: Column) -> ConfigError:
     return ConfigError([f"columns {other.name!r} and {one.name!r} read the same field: give each its own path"])
 
@@ -146,7 +177,9 @@ _ReadAll = Callable[[list[Any]], list[Any]]
 Split = Callable[[list[Any], dict[int, list[Any]]], None]
 
 
-def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ...]]) -> tuple[type[Struct], Split]:
+def _object(
+    place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ...]], strict: bool
+) -> tuple[type[Struct], Split]:
     """The struct for one object and the function that fills in the columns found in it."""
     declared: list[Any] = []
     keys: dict[str, str] = {}
@@ -159,7 +192,10 @@ def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ..
             declared.append((name, *fields[inner.column]))
             leaves.append((inner.column, _reader_of(name)))
             continue
-        struct, split = _object(inner, columns, fields)
+        if not inner.inner:
+            declared.append((name, Raw, NULL))
+            continue
+        struct, split = _object(inner, columns, fields, strict)
         if any(len(fields[position]) == 1 for position in inner.columns()):
             declared.append((name, struct))
             objects.append((_reader_of(name), None, split))
@@ -177,7 +213,9 @@ def _object(place: _Place, columns: Sequence[Column], fields: list[tuple[Any, ..
             split(inner_rows, found)
 
     # Required fields after optional ones: keyword only. gc=False: a chunk's structs hold no cycles.
-    struct = msgspec.defstruct("Record", declared, rename=keys, kw_only=True, gc=False, eq=False)
+    struct = msgspec.defstruct(
+        "Record", declared, rename=keys, kw_only=True, gc=False, eq=False, forbid_unknown_fields=strict
+    )
     return struct, split_object
 
 
@@ -192,7 +230,8 @@ def _explainer(root: _Place, columns: Sequence[Column]) -> Callable[[Exception, 
 
     def note(place: _Place, path: str) -> None:
         for key, inner in place.inner.items():
-            names[f"{path}.{key}"] = columns[next(iter(inner.columns()))].name
+            if (column := next(iter(inner.columns()), None)) is not None:
+                names[f"{path}.{key}"] = columns[column].name
             note(inner, f"{path}.{key}")
 
     note(root, "")
@@ -217,8 +256,23 @@ def _explainer(root: _Place, columns: Sequence[Column]) -> Callable[[Exception, 
     return explain
 
 
+def shown(text: str) -> str:
+    """A text of a record as a reason may show it: short, quoted, without control characters."""
+    cut = text[:_SHOWN_CHARACTERS]
+    return '"' + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut) + '"'
+
+
 def _explain_validation(message: str, names: dict[str, str]) -> tuple[str | None, str]:
     """Column and reason of "<rule> - at `$.path`"; the path is last, so nothing in the payload can imitate it."""
+    if message.startswith(_UNKNOWN):
+        # The name may imitate a path: so no column is named.
+        name, at, place = message.removeprefix(_UNKNOWN).removesuffix("`").rpartition("`" + _AT)
+        return (
+            None,
+            f"unknown field {shown(name)} in {shown(place.removeprefix('.'))}"
+            if at
+            else f"unknown field {shown(place)}",
+        )
     rule, at, path = message.rpartition(_AT)
     if not at:
         rule, path = message, "`"

@@ -158,6 +158,74 @@ def _from_numbers(
     return without(pc.coalesce(counted, built.array), faults)
 
 
+def epochs(unit: str | None, assume_utc: bool) -> Builder:
+    """Seconds since 1970 as double precision: numbers and numeric text count in `unit` ("s" when None), other text is
+    ISO-8601 as for timestamptz. The double nearest to what is written, whichever form it has."""
+    factor = US_PER["s"] // US_PER[unit or "s"]
+    per_second = US_PER["s"]
+
+    def from_texts(texts: pa.StringArray) -> Built:
+        array, refused = _cast_texts(texts, assume_utc)
+        micros = within(without(array.view(ZONED), dict.fromkeys(refused, "not a time")), FIRST_US, LAST_US, pa.int64())
+        # Beyond the year 2255 microseconds are no longer exact in a double; the nearest one is what is wanted.
+        counted = micros.array.view(pa.int64()).cast(pa.float64(), safe=False)
+        return Built(pc.divide(counted, float(per_second)), micros.faults)
+
+    def build(values: list[Any]) -> Built:
+        kinds = set(map(type, values)) - {type(None)}
+        if kinds <= {str}:
+            built = from_texts(pa.array(values, pa.string()))
+            if not built.faults:
+                return built
+        counted = [_seconds(value, factor) for value in values]
+        texts = [
+            value if type(value) is str and at is None else None for value, at in zip(values, counted, strict=True)
+        ]
+        faults = {}
+        for row, at in enumerate(counted):
+            if at is not None and not FIRST_US / per_second <= at < (LAST_US + 1) / per_second:
+                faults[row] = YEARS
+        built = from_texts(pa.array(texts, pa.string()))
+        return without(pc.coalesce(pa.array(counted, pa.float64()), built.array), faults | built.faults)
+
+    return build
+
+
+def _seconds(value: Any, factor: int) -> float | None:
+    """Seconds since 1970; None for null and for text that is not a number."""
+    if type(value) is int:
+        return value / factor if abs(value) <= LAST_US else float(LAST_US)
+    if type(value) is float:
+        return value / factor
+    if type(value) is str and _NUMBER.fullmatch(value):
+        return float(Decimal(value) / factor)
+    return None
+
+
+def moments(column: ColumnType) -> Builder:
+    """Milliseconds since 1970, as Kafka has them, in whichever type the column has; text is ISO-8601 with a Z."""
+
+    def build(values: list[int | None]) -> Built:
+        bounded = [None if ms is None or not FIRST_US <= ms * 1000 <= LAST_US else ms for ms in values]
+        faults = {row: YEARS for row, ms in enumerate(values) if ms is not None and bounded[row] is None}
+        counts = pa.array(bounded, pa.int64())
+        return Built(_moment_array(counts, column), faults)
+
+    return build
+
+
+def _moment_array(counts: pa.Int64Array, column: ColumnType) -> pa.Array:
+    match column.scalar:
+        case "int8":
+            return counts
+        case "epoch":
+            return pc.divide(counts.cast(pa.float64()), 1000.0)
+        case "text" | "varchar":
+            return pc.strftime(counts.view(pa.timestamp("ms", "UTC")), "%Y-%m-%dT%H:%M:%SZ")
+        case _:
+            return pc.multiply(counts, 1000).view(column.scalar_arrow_type())
+
+
 def _micros(value: Any, factor: int) -> int | None:
     """Microseconds since 1970, rounded half to even; None for null and for text that is not a number."""
     if type(value) is int:
