@@ -21,7 +21,7 @@ from ingestd.config.text import Substituted, dotenv_variables, expand, line_numb
 from ingestd.config.values import Findings, read_struct
 from ingestd.errors import ConfigError
 
-_SECRET_PROPERTY = re.compile(r"password|passphrase|secret|key\.pem|jaas|oauthbearer|token$", re.IGNORECASE)
+_SECRET_PROPERTY = re.compile(r"password|passphrase|secret|key\.pem|jaas|oauthbearer|token$|user\.info", re.IGNORECASE)
 _HARMLESS_PROPERTY = re.compile(r"sasl\.oauthbearer\.(method|grant\.type|scope|token\.endpoint\.url)", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(r"password|secret|token", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s:@/]*:)[^\s]+(?=@)")
@@ -78,15 +78,26 @@ def redacted(config: Config) -> dict[str, Any]:
     shown["store"]["url"] = _CREDENTIALS.sub(rf"\g<before>{MASK}", redact(_revealed(config.store.url), config))
     if config.status.token is not None:
         shown["status"]["token"] = MASK
-    shown["kafka"]["properties"] = {
-        name: MASK if is_secret_property(name) else redact(value, config) if isinstance(value, str) else value
-        for name, value in config.kafka.properties.items()
-    }
+    shown["kafka"]["properties"] = _shown_properties(config.kafka.properties, config)
+    registry = config.schema_registry
+    if registry is not None:
+        url = redact(_revealed(registry.url), config)
+        shown["schema_registry"]["url"] = ",".join(
+            _CREDENTIALS.sub(rf"\g<before>{MASK}", address) for address in url.split(",")
+        )
+        shown["schema_registry"]["properties"] = _shown_properties(registry.properties, config)
     return shown
 
 
+def _shown_properties(properties: Mapping[str, str | int | float | bool], config: Config) -> dict[str, Any]:
+    return {
+        name: MASK if is_secret_property(name) else redact(value, config) if isinstance(value, str) else value
+        for name, value in properties.items()
+    }
+
+
 def is_secret_property(name: str) -> bool:
-    """Whether the value of this librdkafka property must never be shown."""
+    """Whether the value of this property of librdkafka, or of the registry's client, must never be shown."""
     return bool(_SECRET_PROPERTY.search(name)) and not _HARMLESS_PROPERTY.fullmatch(name)
 
 
@@ -178,9 +189,19 @@ def _secrets(config: Config) -> Iterator[str]:
     if config.status is not None and config.status.token:
         yield _revealed(config.status.token)
     if config.kafka is not None:
-        for name, value in config.kafka.properties.items():
-            if is_secret_property(name) and isinstance(value, str) and value.lower() not in ("", "true", "false"):
-                yield value
+        yield from _property_secrets(config.kafka.properties)
+    if config.schema_registry is not None:
+        for address in _revealed(config.schema_registry.url).split(","):
+            yield from _url_secrets(address)
+        yield from _property_secrets(config.schema_registry.properties)
+
+
+def _property_secrets(properties: Mapping[str, str | int | float | bool]) -> Iterator[str]:
+    for name, value in properties.items():
+        if is_secret_property(name) and isinstance(value, str) and value.lower() not in ("", "true", "false"):
+            yield value
+            if name == "basic.auth.user.info" and (password := value.partition(":")[2]):
+                yield password
 
 
 def _url_secrets(url: str) -> Iterator[str]:
