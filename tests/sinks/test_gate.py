@@ -15,7 +15,7 @@ from tests.sinks.contracts import Bench, ask, decoded, records_of
 
 _COLUMNS = {"id": "text", "event": "text", "v": "int4"}
 _DDL = "CREATE TABLE orders (id text PRIMARY KEY, event text, v int CHECK (v > 0))"
-_GATE = {"dedupe": {"table": "seen", "key": "event", "create": True}}
+_GATE: dict[str, Any] = {"dedupe": {"table": "seen", "key": "event", "create": True}}
 
 
 def _value(row: int, event: str, v: int = 1) -> dict[str, Any]:
