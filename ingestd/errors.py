@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     """A worker was fenced by another one; only seen between worker and supervisor."""
     ABORTED = 6
     """Stopped by a second TERM, or a child had to be killed."""
+    UNACCOUNTED = 7
+    """`ingestd verify` found offsets that it cannot account for."""
 
 
 class IngestdError(Exception):

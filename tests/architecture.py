@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervisor",),
     ("status",),
     ("embedded",),
-    ("preflight", "demo", "accounting"),
+    ("preflight", "demo", "accounting", "sampling", "query"),
     ("commands",),
     ("cli",),
     ("reference",),

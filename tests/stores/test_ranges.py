@@ -9,7 +9,6 @@ from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.errors import Halt, StartupError
 from ingestd.stores.cursors import Move, move_cursors
 from ingestd.stores.postgres import PostgresStore
-from ingestd.stores.statements import SQL
 from tests.sinks.contracts import ask
 from tests.stores.conftest import KEY, MakeStore
 
@@ -112,11 +111,8 @@ def test_ledger_of_an_older_version_is_completed_and_its_counts_are_kept(store: 
     _commit(one, 10, 12, _claim(one))
     assert ask(database, RANGES) == [(0, 10, 10, 10, "older version")]
     assert ask(database, CURRENT) == [(10, 12, 12, 2)]
-    columns = (
-        "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'ingestd' AND table_name = 'cursors'"
-    )
-    made = SQL["create_cursors"].count(b"bigint") + len(("pipeline", "sink_group", "topic", "partition"))
-    assert ask(database, columns)[0][0] == made + len(("pid", "start", "topic_id", "updated_at"))
+    found = ask(database, "SELECT attname FROM pg_attribute WHERE attrelid = 'ingestd.cursors'::regclass")
+    assert {"redriven", "folded", "dead_again"} <= {name for (name,) in found}
 
 
 def test_role_that_may_not_complete_the_ledger_is_told_the_statements(store: MakeStore, database: str) -> None:

@@ -1,0 +1,124 @@
+"""`ingestd verify`: whether every offset is accounted for. Composes and prints; the judgement is in `accounting`."""
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ingestd.config.file import load
+from ingestd.errors import ConfigError, ExitCode, StartupError
+
+if TYPE_CHECKING:
+    from ingestd.accounting.account import Partition
+    from ingestd.accounting.verify import Report
+    from ingestd.config.options import Config, Pipeline
+
+_COLUMNS = ("records", "inserted", "updated", "stale", "folded", "duplicates", "deleted", "dead", "redriven", "dropped")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command and its options."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="account for every offset: row, update, duplicate, dead letter ...",
+        description=(
+            "Account for every offset that was read, in one snapshot of the store, while the daemon may run. Says "
+            "whether it proved that by counts, or per record (a table in mode append or insert with columns from "
+            'source = "partition" and "offset"). Exit code: 0 everything is accounted for, 7 it is not.'
+        ),
+    )
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument("--pipeline", metavar="NAME", help="only this pipeline")
+    parser.add_argument(
+        "--partition", type=int, action="append", default=[], metavar="N", help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--read-log", action="store_true", help="also read the topic, to tell offsets without a record from losses"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print one account a pipeline. Raises: StartupError when store or broker cannot be read."""
+    config = load(args.config)
+    pipelines = [one for one in config.pipeline if args.pipeline in (None, one.name)]
+    if not pipelines:
+        raise ConfigError([f"--pipeline: choose one of {', '.join(one.name for one in config.pipeline)}"])
+    needed = [str.__str__(config.store.url), config.kafka.bootstrap_servers if args.read_log else ""]
+    if "embedded" in needed:
+        raise StartupError("verify needs servers that run: set KAFKA_BOOTSTRAP_SERVERS and the store's address")
+    reports = [_verify(config, pipeline, args) for pipeline in pipelines]
+    if args.format == "json":
+        print(orjson.dumps([_as_json(report) for report in reports], option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n\n".join("\n".join(_lines(report)) for report in reports))
+    return ExitCode.UNACCOUNTED if any(report.problems for report in reports) else ExitCode.OK
+
+
+def _verify(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> "Report":
+    from ingestd.accounting.verify import verify
+
+    with ExitStack() as opened:
+        read_log = None
+        if args.read_log:
+            from ingestd.accounting.log import log_reader
+            from ingestd.source.kafka import KafkaSource
+
+            source = KafkaSource(config.kafka, pipeline, config.workers.prefetch)
+            opened.callback(source.close)
+            read_log = log_reader(source, pipeline.topic)
+        return verify(config, pipeline, args.partition, read_log)
+
+
+def _lines(report: "Report") -> list[str]:
+    """The report as people read it: a table of what is not zero, problems, notes, the verdict."""
+    rows = "" if report.table_rows is None else f", {report.table_rows} rows"
+    sums = [account.fates for account in report.partitions]
+    shown = [name for name in _COLUMNS if name == "records" or any(getattr(one, name) for one in sums)]
+    lines = [
+        f"pipeline {report.pipeline}: topic {report.topic}, table {report.table}{rows} (mode {report.mode})",
+        "  ".join([f"{'partition':>9}", f"{'offsets':>24}", *(f"{name:>10}" for name in shown)]),
+    ]
+    for account in report.partitions:
+        counts = [f"{getattr(account.fates, name):>10}" for name in shown]
+        lines.append("  ".join([f"{account.partition:>9}", f"{_offsets(account):>24}", *counts]))
+    lines += [f"note: {note}" for note in report.notes]
+    lines += [f"NOT ACCOUNTED FOR: {problem}" for problem in report.problems]
+    verdict = "NOT everything is accounted for" if report.problems else "everything is accounted for"
+    return [*lines, f"{verdict} ({report.proof})"]
+
+
+def _offsets(account: "Partition") -> str:
+    covered = account.covered
+    if not covered:
+        return "none"
+    more = f" ({len(covered)} pieces)" if len(covered) > 1 else ""
+    return f"{covered[0][0]}..{covered[-1][1] - 1}{more}"
+
+
+def _as_json(report: "Report") -> dict[str, object]:
+    return {
+        "pipeline": report.pipeline,
+        "topic": report.topic,
+        "table": report.table,
+        "mode": report.mode,
+        "accounted": not report.problems,
+        "proof": report.proof,
+        "table_rows": report.table_rows,
+        "problems": report.problems,
+        "notes": report.notes,
+        "partitions": [
+            {
+                "partition": account.partition,
+                "covered": [{"start": start, "end": end} for start, end in account.covered],
+                "assumed_holes": account.assumed_holes,
+                "proved_holes": account.proved_holes,
+                "dead_letters": account.dead_letters,
+                **{name: getattr(account.fates, name) for name in account.fates.__struct_fields__},
+            }
+            for account in report.partitions
+        ],
+    }

@@ -1,0 +1,122 @@
+"""`ingestd verify` by counts: whatever a hand changes in table or ledger is found."""
+
+import pytest
+
+from tests.accounting.conftest import MakeBooks, records
+
+BAD = {"id": "not a number"}
+
+
+def test_repeats_dead_letters_and_batches_are_all_accounted_for(books: MakeBooks) -> None:
+    one = books(partitions=(0, 1))
+    one.commit([*records(1, 2, 2), BAD, *records(3)])
+    one.commit(records(1, 4), start=5)
+    one.commit(records(9), partition=1)
+    report = one.verify()
+    assert (report.problems, report.proof, report.table_rows) == ([], "by counts", 5)
+    fates = report.partitions[0].fates
+    assert (fates.records, fates.inserted, fates.duplicates, fates.dead) == (7, 4, 2, 1)
+
+
+def test_row_deleted_by_hand_is_found(books: MakeBooks) -> None:
+    one = books()
+    one.commit(records(*range(10)))
+    one.sql("DELETE FROM orders WHERE id IN (4, 5)")
+    (problem,) = one.verify().problems
+    assert "2 rows are missing: 10 must be there, 8 are" in problem
+
+
+def test_row_inserted_by_hand_is_found(books: MakeBooks) -> None:
+    one = books(mode="append")
+    one.commit(records(*range(10)))
+    one.sql("INSERT INTO orders VALUES (4)")
+    (problem,) = one.verify().problems
+    assert "1 rows more than were inserted" in problem
+
+
+def test_dropped_table_is_found(books: MakeBooks) -> None:
+    one = books()
+    one.commit(records(1))
+    one.sql("DROP TABLE orders")
+    assert "is gone" in one.verify().problems[0]
+
+
+def test_dead_letter_deleted_by_hand_is_found(books: MakeBooks) -> None:
+    one = books()
+    one.commit([BAD, *records(1), BAD])
+    one.sql('DELETE FROM ingestd.dead_letters WHERE "offset" = 2')
+    (problem,) = one.verify().problems
+    assert "orders-0: 1 dead letters are missing: 2 must be there, 1 are" in problem
+
+
+def test_dead_letter_that_stands_for_another_is_found(books: MakeBooks) -> None:
+    """One deleted, one made up: the count alone would be right."""
+    one = books()
+    one.commit([BAD, *records(1)])
+    one.sql('UPDATE ingestd.dead_letters SET "offset" = 77')
+    assert any("dead letters at offsets never read: 77" in problem for problem in one.verify().problems)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_cursor_moved_forward_by_hand_is_found_and_what_was_never_read_named(books: MakeBooks, claimed: bool) -> None:
+    """Before the daemon has noticed, and for ever after."""
+    one = books()
+    one.commit(records(*range(10)))
+    one.sql("UPDATE ingestd.cursors SET next_offset = 14")
+    if claimed:
+        one.claim([0])
+        one.commit(records(14, 15), start=14)
+    (problem,) = one.verify().problems
+    assert "moved by hand from 10 forward to 14" in problem
+    assert "never read: 10..13" in problem
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_cursor_moved_back_by_hand_is_found(books: MakeBooks, claimed: bool) -> None:
+    one = books(mode="append")
+    one.commit(records(*range(10)))
+    one.sql("UPDATE ingestd.cursors SET next_offset = 7")
+    if claimed:
+        one.claim([0])
+        one.commit(records(7, 8, 9, 10), start=7)
+    (problem,) = one.verify().problems
+    assert "moved by hand from 10 back to 7" in problem
+    assert "7..9 are read again" in problem
+
+
+def test_rewind_by_decision_is_no_loss(books: MakeBooks) -> None:
+    """Dead letters of the second reading replace those of the first."""
+    one = books()
+    one.commit([*records(1, 2), BAD, *records(3)])
+    one.sql("UPDATE ingestd.cursors SET next_offset = 1")
+    one.claim([0])
+    one.sql("UPDATE ingestd.ranges SET ended_by = 'reset to 1 by somebody@somewhere'")
+    one.commit([*records(2), BAD, *records(3)], start=1)
+    report = one.verify()
+    assert report.problems == []
+    assert any("1..3 read again by decision (reset to 1 by somebody@somewhere)" in note for note in report.notes)
+
+
+def test_counter_changed_by_hand_is_found(books: MakeBooks) -> None:
+    one = books()
+    one.commit(records(1, 2, 3))
+    one.sql("UPDATE ingestd.cursors SET duplicates = 1")
+    assert "3 records were delivered and 4 have a fate" in one.verify().problems[0]
+
+
+def test_table_that_was_emptied_and_rebuilt_is_accounted_for(books: MakeBooks) -> None:
+    one = books(mode="append")
+    one.commit(records(1, 2, 3))
+    one.sql("TRUNCATE orders")
+    one.sql("UPDATE ingestd.cursors SET next_offset = 0")
+    one.claim([0])
+    one.sql("UPDATE ingestd.ranges SET ended_by = 'rebuild from 0 by somebody@somewhere'")
+    one.commit(records(1, 2, 3))
+    assert one.verify().problems == []
+
+
+def test_one_snapshot_is_consistent_while_commits_go_on(books: MakeBooks) -> None:
+    one = books()
+    for n in range(5):
+        one.commit(records(n), start=n)
+        assert one.verify().problems == []
