@@ -160,7 +160,7 @@ def _with_ddl_paths(config: Config, folder: Path, findings: Findings) -> Config:
     pipelines = []
     for index, pipeline in enumerate(config.pipeline):
         if pipeline.table is not None and pipeline.table.ddl is not None:
-            file = (folder / pipeline.table.ddl).resolve()
+            file = (folder / pipeline.table.ddl.replace("{store}", _dialect(config))).resolve()
             try:
                 file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -170,6 +170,11 @@ def _with_ddl_paths(config: Config, folder: Path, findings: Findings) -> Config:
             pipeline = msgspec.structs.replace(pipeline, table=table)
         pipelines.append(pipeline)
     return msgspec.structs.replace(config, pipeline=tuple(pipelines))
+
+
+def _dialect(config: Config) -> str:
+    """What stands for "{store}" in the name of a file of SQL."""
+    return "sqlite" if config.store is not None and _revealed(config.store.url)[:7] == "sqlite:" else "postgresql"
 
 
 def _placed(findings: Findings, file: Path, text: str) -> list[str]:

@@ -208,7 +208,7 @@ class Table(Options, frozen=True, kw_only=True):
     ddl: Annotated[
         str | None,
         Meta(
-            description="With create: a file of SQL that makes the table, instead of a statement made from the columns. Relative to the configuration file."
+            description="With create: a file of SQL that makes the table, instead of a statement made from the columns. Relative to the configuration file; {store} in the name becomes sqlite or postgresql."
         ),
     ] = None
 

@@ -262,3 +262,10 @@ def test_loading_imports_no_client_library(tmp_path: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.toml")], capture_output=True, text=True)
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_file_of_sql_is_chosen_by_the_store(tmp_path: Path) -> None:
+    (tmp_path / "t.postgresql.sql").write_text("CREATE TABLE t (id text)")
+    table = '[pipeline.table]\nname = "t"\ncreate = true\nddl = "t.{store}.sql"\n'
+    (tmp_path / "ingestd.toml").write_text(whole(table=table))
+    assert load(tmp_path / "ingestd.toml", {}).pipeline[0].table.ddl == str(tmp_path / "t.postgresql.sql")
