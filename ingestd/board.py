@@ -19,6 +19,7 @@ class Slot(IntEnum):
 
     MEMBERSHIP = 0
     STATUS = 1
+    KEEPER = 2
     FIRST_WORKER = 8
 
 

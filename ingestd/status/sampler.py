@@ -166,7 +166,7 @@ def _last_batch_ms(cells: list[int]) -> dict[str, float]:
 
 def slot_name(slot: int) -> str:
     """The child's name in metrics and pages."""
-    if slot in (Slot.MEMBERSHIP, Slot.STATUS):
+    if slot in (Slot.MEMBERSHIP, Slot.STATUS, Slot.KEEPER):
         return Slot(slot).name.lower()
     return f"worker-{slot - Slot.FIRST_WORKER}" if slot >= Slot.FIRST_WORKER else f"child-{slot}"
 

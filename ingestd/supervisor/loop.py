@@ -1,4 +1,4 @@
-"""The parent of all: starts, watches, restarts and stops the membership, the status process and the workers.
+"""The parent of all: starts, watches, restarts and stops the membership, the workers, the status process, the keeper.
 
 A single-threaded loop of verbs. Knows no Kafka, database or Arrow library: what the children do comes as callables.
 """
@@ -18,9 +18,10 @@ from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import TopicPartition, WorkerPlan
 from ingestd.signals import SignalQueue, Stop
 from ingestd.supervisor.catch_up import Progress, catch_up_progress
-from ingestd.supervisor.children import Child, backoff_secs, describe_exit, fork_child
-from ingestd.supervisor.fleet import BOOT_ATTEMPTS, STEADY_SECS, Fleet
+from ingestd.supervisor.children import Child, fork_child
+from ingestd.supervisor.fleet import BOOT_ATTEMPTS, Fleet
 from ingestd.supervisor.group_view import GroupView
+from ingestd.supervisor.siblings import Sibling, needs_keeper
 from ingestd.supervisor.systemd import Notifier
 
 log = logs.get_logger()
@@ -33,7 +34,7 @@ SAME_ORDER_SECS = 0.5
 PAUSE_SECS = 5.0
 """A loop that turned this late was stopped or starved; the group may have expelled this host meanwhile."""
 LEAVE_SECS = 10.0
-STATUS_STOP_SECS = 3.0
+SIDE_STOP_SECS = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Targets:
     worker: Callable[[Config, WorkerPlan, Board, Stop], int]
     membership: Callable[[Config, Board, Channel, Stop], int]
     status: Callable[[Config, Board, Stop], int] | None
+    keeper: Callable[[Config, Board, Stop], int] | None = None
+    """Started when the configuration gives it something to do."""
 
 
 def _no_redaction(config: Config) -> logs.Redact:
@@ -60,16 +63,6 @@ class Options:
     notifier: Notifier = field(default_factory=Notifier)
     check: Callable[[], None] = lambda: None
     """Called at every turn. Raises: StartupError when a server that the daemon itself runs has ended."""
-
-
-@dataclass
-class Sibling:
-    """The membership or the status process, and when it may start again."""
-
-    child: Child | None = None
-    failures: int = 0
-    boot_failures: int = 0
-    start_at: float = 0.0
 
 
 class Supervisor:
@@ -111,8 +104,10 @@ class Supervisor:
         """A fresh board and nothing running."""
         self._config = config
         self._board = Board()
-        self._membership = Sibling()
-        self._status = Sibling()
+        self._membership = Sibling("membership", Slot.MEMBERSHIP)
+        wants_status = config.status.enabled and self._targets.status is not None
+        self._status = Sibling("status", Slot.STATUS, self._targets.status if wants_status else None)
+        self._keeper = Sibling("keeper", Slot.KEEPER, self._targets.keeper if needs_keeper(config) else None)
         self._group: GroupView | None = None
         self._log_ends: dict[TopicPartition, int] | None = None
         self._topics = [pipeline.topic for pipeline in config.pipeline]
@@ -141,9 +136,7 @@ class Supervisor:
         busy = self._is_stopping() or (group is not None and bool(group.revoking))
         if busy or self._options.until_caught_up or any(child.kill_at for child in self._children()):
             return BUSY_TICK_SECS
-        starts = [one.start_at for one in (self._membership, self._status) if one.child is None]
-        if self._targets.status is None or not self._config.status.enabled:
-            starts = starts[:1] if self._membership.child is None else []
+        starts = [one.start_at for one in self._siblings() if one.child is None]
         if group is not None and group.assigned is not None:
             starts.append(self._fleet.next_start() or now + TICK_SECS)
         due = min(starts, default=now + TICK_SECS)
@@ -218,7 +211,7 @@ class Supervisor:
             self._exit_code = ExitCode.ABORTED
         if self._fleet.fatal is not None and not self._is_stopping():
             self._stop(self._fleet.fatal, f"a worker failed to start {BOOT_ATTEMPTS} times in a row")
-        for sibling in (self._membership, self._status):
+        for sibling in self._siblings():
             code = sibling.child.reap() if sibling.child is not None else None
             if sibling.child is not None and code is not None:
                 self._note_sibling_exit(sibling, sibling.child, code, now)
@@ -231,20 +224,13 @@ class Supervisor:
             self._group = None
         if child.stopping:
             return
-        if now - child.started_at >= STEADY_SECS:
-            sibling.failures = 0
-        sibling.failures += 1
-        # A status page that cannot have its port is said and tried again; ingestion does not wait for a page.
-        boots = sibling is self._membership and not child.has_beaten() and code in (ExitCode.STARTUP, ExitCode.USAGE)
-        sibling.boot_failures = sibling.boot_failures + 1 if boots else 0
-        sibling.start_at = now + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
-        pause = round(sibling.start_at - now, 2)
-        log.warning("child ended", child=child.name, how=describe_exit(code), restart_in_secs=pause)
+        sibling.note_failure(child, code, now, self._config.workers.restart_backoff)
         if self._is_stopping():
             return
-        if sibling.boot_failures >= BOOT_ATTEMPTS:
+        # Ingestion ends with its membership only: it does not wait for a page that cannot have its port.
+        if sibling is self._membership and sibling.boot_failures >= BOOT_ATTEMPTS:
             self._stop(ExitCode(code), f"{child.name} failed to start {BOOT_ATTEMPTS} times in a row")
-        elif code == ExitCode.HALTED:
+        elif sibling is self._membership and code == ExitCode.HALTED:
             self._stop(ExitCode.HALTED, f"{child.name} waits for a decision; the log says which")
 
     def _kill_overdue_and_stuck(self) -> None:
@@ -260,7 +246,7 @@ class Supervisor:
                 child.abort_if_stuck(now, min(late_secs, 2 * TICK_SECS), self._config.workers.stuck_after)
 
     def _advance_stop(self) -> None:
-        """Once the workers are gone the membership goes; once it is gone, the status page; then the next life."""
+        """Once the workers are gone the membership goes; after it keeper and status page; then the next life."""
         if not self._is_stopping() or self._fleet.running:
             return
         now = time.monotonic()
@@ -268,8 +254,9 @@ class Supervisor:
             if self._reloading is not None and self._exit_code is None and self._group is not None:
                 self._group.channel.send({"op": "stay"})
             self._membership.child.ask_to_stop(now, LEAVE_SECS)
-        elif self._status.child is not None:
-            self._status.child.ask_to_stop(now, STATUS_STOP_SECS)
+        elif self._children():
+            for child in self._children():
+                child.ask_to_stop(now, SIDE_STOP_SECS)
         elif self._exit_code is None and self._reloading is not None:
             config, self._reloading = self._reloading, None
             self._ready = False
@@ -281,9 +268,9 @@ class Supervisor:
         now = time.monotonic()
         if self._membership.child is None and now >= self._membership.start_at:
             self._fork_membership()
-        has_status = self._targets.status is not None and self._config.status.enabled
-        if has_status and self._status.child is None and now >= self._status.start_at:
-            self._fork_status()
+        for sibling in (self._status, self._keeper):
+            if sibling.body is not None and sibling.child is None and now >= sibling.start_at:
+                self._fork_side(sibling, sibling.body)
         group = self._group
         if group is not None and group.assigned is not None and self._fleet.start_due(now, group.confirmed_at):
             group.ask_confirmation(now)
@@ -338,8 +325,12 @@ class Supervisor:
     def _is_stopping(self) -> bool:
         return self._exit_code is not None or self._reloading is not None
 
+    def _siblings(self) -> list[Sibling]:
+        """The membership, and whichever of the others is wanted."""
+        return [self._membership, *(one for one in (self._status, self._keeper) if one.body is not None)]
+
     def _children(self) -> list[Child]:
-        siblings = [one.child for one in (self._membership, self._status) if one.child is not None]
+        siblings = [one.child for one in self._siblings() if one.child is not None]
         return [worker.child for worker in self._fleet.running.values()] + siblings
 
     def _fork_worker(self, plan: WorkerPlan) -> Child:
@@ -357,7 +348,7 @@ class Supervisor:
         try:
             self._membership.child = self._fork("membership", Slot.MEMBERSHIP, live)
         except OSError as error:
-            self._note_fork_failure(self._membership, error)
+            self._membership.note_fork_failure(error, self._config.workers.restart_backoff)
             mine.close()
             return
         finally:
@@ -366,18 +357,11 @@ class Supervisor:
         if self._options.until_caught_up:
             mine.send({"op": "targets"})
 
-    def _fork_status(self) -> None:
-        target = self._targets.status
-        assert target is not None
+    def _fork_side(self, sibling: Sibling, body: Callable[[Config, Board, Stop], int]) -> None:
         try:
-            self._status.child = self._fork("status", Slot.STATUS, lambda stop: target(self._config, self._board, stop))
+            sibling.child = self._fork(sibling.name, sibling.slot, lambda stop: body(self._config, self._board, stop))
         except OSError as error:
-            self._note_fork_failure(self._status, error)
-
-    def _note_fork_failure(self, sibling: Sibling, error: OSError) -> None:
-        sibling.failures += 1
-        sibling.start_at = time.monotonic() + backoff_secs(self._config.workers.restart_backoff, sibling.failures)
-        log.error("child not started", error=str(error))
+            sibling.note_fork_failure(error, self._config.workers.restart_backoff)
 
     def _fork(self, name: str, slot: int, body: Callable[[Stop], int]) -> Child:
         return fork_child(name, slot, self._board, body, self._close_fds, self._configure_log)
