@@ -151,7 +151,7 @@ def _documents(pipeline: Pipeline, plan: Plan, presence: Presence, known: list[s
             explain = key_explainer(shape.explain, columns)
             documents.append(_Document(positions, structs.replace(shape, explain=explain), None, of_key=True))
             continue
-        shape = shape_of(columns, optional, known if strict or watches else (), strict)
+        shape = shape_of(columns, optional, known, strict)
         mend = mender_of(columns, pipeline.on_bad, shape.read, shape.explain)
         sees_all = shape_of(columns, optional, known, strict=True).read if watches else None
         documents.append(_Document(positions, shape, mend, strict=sees_all))
@@ -236,7 +236,7 @@ def _together(parts: list[tuple[list[int], _Part]], refused: Refusals, schema: p
     table = pa.Table.from_batches([part.batch for _, part in parts], schema).combine_chunks()
     table = table.take(pc.sort_indices(pa.array(order, pa.int64())))
     batches = table.combine_chunks().to_batches()
-    return _Part(batches[0] if batches else schema.empty_table().to_batches()[0], refused, new_fields)
+    return _Part(batches[0] if batches else pa.RecordBatch.from_pylist([], schema), refused, new_fields)
 
 
 def builder_for(column: Column, on_bad: Policy = "dead_letter") -> build.Builder:

@@ -71,7 +71,14 @@ def test_a_timestamp_beyond_the_years_is_refused_alone() -> None:
 
 
 def test_headers_are_an_object_that_keeps_repeats_and_bytes() -> None:
-    pairs = [("a", b"x"), ("b", None), ("c", b"\xff"), ("d", b"1"), ("d", b'"2'), ("d", b"3")]
+    pairs: list[tuple[str, bytes | None]] = [
+        ("a", b"x"),
+        ("b", None),
+        ("c", b"\xff"),
+        ("d", b"1"),
+        ("d", b'"2'),
+        ("d", b"3"),
+    ]
     records = [MemoryRecord(b"{}", at, pairs=some) for at, some in enumerate([pairs, None, [("n", b"\0")]])]
     rows = decoded(records, {"name": "h", "type": "jsonb", "source": "headers"})
     first, none = rows.columns.column(0).to_pylist()
