@@ -13,6 +13,9 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from urllib.parse import unquote
 
+from ingestd.config.checks_columns import check_columns, check_paths
+from ingestd.config.checks_formats import check_formats
+from ingestd.config.checks_gate import check_gates
 from ingestd.config.checks_rules import check_rules
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
@@ -56,6 +59,9 @@ def check_all(config: Config, findings: Findings) -> None:
     if not findings.spoiled("status.listen"):
         _check_listen(config.status, findings)
     _check_pipelines(config.pipeline, findings)
+    check_columns(config.pipeline, findings)
+    check_formats(config, findings)
+    check_gates(config.pipeline, findings)
     check_rules(config.pipeline, findings)
 
 
@@ -145,7 +151,9 @@ def _check_pipelines(pipelines: tuple[Pipeline, ...], findings: Findings) -> Non
                 f"{path}.start",
                 'must be "earliest", "latest", "committed" or a time with its offset, such as "2026-01-31T08:00:00Z"',
             )
-        _check_columns(pipeline, path, findings)
+        _check_columns(pipeline.column, path, findings)
+        for number, contract in enumerate(pipeline.contract):
+            _check_columns(contract.column, f"{path}.contract[{number}]", findings)
         if pipeline.table is not None:
             _check_table(pipeline, f"{path}.table", findings)
 
@@ -159,9 +167,9 @@ def _is_start(start: str) -> bool:
         return False
 
 
-def _check_columns(pipeline: Pipeline, path: str, findings: Findings) -> None:
+def _check_columns(columns: tuple[Column, ...], path: str, findings: Findings) -> None:
     names: dict[str, int] = {}
-    for index, column in enumerate(pipeline.column):
+    for index, column in enumerate(columns):
         place = f"{path}.column[{index}]"
         if column.name is not None:
             if column.name in names:
@@ -170,35 +178,12 @@ def _check_columns(pipeline: Pipeline, path: str, findings: Findings) -> None:
             _check_identifier(column.name, f"{place}.name", findings)
         if not findings.spoiled(f"{place}.type"):
             _check_type(column, place, findings)
-    _check_paths(pipeline.column, path, findings)
+    check_paths(columns, path, findings)
 
 
 def _check_identifier(name: str, path: str, findings: Findings) -> None:
     if len(name.encode()) > 63 or "\0" in name:
         findings.add(path, "is longer than the 63 bytes that PostgreSQL keeps; shorten it")
-
-
-def _check_paths(columns: tuple[Column, ...], path: str, findings: Findings) -> None:
-    """A place in the record is one value or an object with values inside, and read by one column."""
-    places = {index: column.path or column.name for index, column in enumerate(columns) if column.name}
-    readers: dict[str, int] = {}
-    for index, place in places.items():
-        where = f"{path}.column[{index}].path"
-        if "" in place.split("."):
-            findings.add(where, f'"{place}" has an empty step; write names with single dots, such as "payload.id"')
-        elif any(mark in place for mark in '"\\') or not place.isprintable():
-            said = "has a quote, a backslash or a control character, which the decoder cannot look for"
-            findings.add(where, f"{place!r} {said}; name the field of the record by path")
-        elif place in readers and columns[index].path is not None:
-            findings.add(where, f'"{place}" is already read by column[{readers[place]}]; remove one')
-        readers.setdefault(place, index)
-    for index, place in places.items():
-        inner = next((other for other in places.values() if other.startswith(place + ".")), None)
-        if inner is not None:
-            findings.add(
-                f"{path}.column[{index}].{'path' if columns[index].path else 'name'}",
-                f'"{place}" is read as one value, but column[{readers[inner]}] reads "{inner}" in it; keep one of them',
-            )
 
 
 def _check_type(column: Column, path: str, findings: Findings) -> None:
@@ -207,9 +192,9 @@ def _check_type(column: Column, path: str, findings: Findings) -> None:
     except ValueError as error:
         findings.add(f"{path}.type", str(error))
         return
-    if column.epoch and (kind.scalar not in ("timestamptz", "timestamp") or findings.spoiled(f"{path}.epoch")):
+    if column.epoch and (kind.scalar not in ("timestamptz", "timestamp", "epoch") or findings.spoiled(f"{path}.epoch")):
         findings.add(f"{path}.epoch", f"is for timestamptz and timestamp, not for {kind.name}; remove it")
-    if column.assume_utc and kind.scalar != "timestamptz":
+    if column.assume_utc and kind.scalar not in ("timestamptz", "epoch"):
         findings.add(f"{path}.assume_utc", f"is for timestamptz, not for {kind.name}; remove it")
     if column.default is None or findings.spoiled(f"{path}.default"):
         return
@@ -217,7 +202,7 @@ def _check_type(column: Column, path: str, findings: Findings) -> None:
         findings.add(
             f"{path}.default", "does not go with required = true: a missing field would be refused; remove one"
         )
-    elif not _default_fits(column.default, kind, column.epoch is not None):
+    elif not _default_fits(column.default, kind, column.epoch is not None or kind.scalar == "epoch"):
         findings.add(f"{path}.default", f"does not fit {kind.name}; write a value of that type")
 
 
@@ -263,6 +248,7 @@ _FITS: dict[str, Callable[[str | int | float, tuple[int, ...]], bool]] = {
     "uuid": lambda default, _: isinstance(default, str) and uuid.UUID(default) is not None,
     "timestamptz": _fits_time(datetime.fromisoformat),
     "timestamp": _fits_time(datetime.fromisoformat),
+    "epoch": _fits_time(datetime.fromisoformat),
     "date": _fits_time(date.fromisoformat),
     "time": _fits_time(time.fromisoformat),
     "jsonb": lambda default, _: True,
