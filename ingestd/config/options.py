@@ -18,6 +18,7 @@ from ingestd.config.pipeline import (
     Pipeline,
     Table,
 )
+from ingestd.config.query import Query, QueryColumn
 from ingestd.config.types import Bytes, Options, Properties, Secret, Secs
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Log",
     "Pipeline",
     "Properties",
+    "Query",
+    "QueryColumn",
     "SchemaRegistry",
     "Secret",
     "Secs",

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ingestd.config.query import Query
 from ingestd.config.types import Bytes, Options, Secs
 
 
@@ -283,3 +284,4 @@ class Pipeline(Options, frozen=True, kw_only=True):
     dedupe: Annotated[Dedupe | None, Meta(description="The gate. See `[pipeline.dedupe]`.")] = None
     column: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns, in table order.")]
     table: Table
+    query: Annotated[Query | None, Meta(description="What `ingestd query` shows. See `[pipeline.query]`.")] = None

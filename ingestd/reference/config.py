@@ -21,6 +21,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[pipeline.table.delete]", cfg.Delete),
     ("[pipeline.dedupe]", cfg.Dedupe),
     ("[[pipeline.contract]]", cfg.Contract),
+    ("[pipeline.query]", cfg.Query),
+    ("[[pipeline.query.column]]", cfg.QueryColumn),
     ("[pipeline.dead_letters]", cfg.DeadLetters),
     ("[schema_registry]", cfg.SchemaRegistry),
     ("[workers]", cfg.Workers),

@@ -20,6 +20,7 @@ def open_reading(url: str) -> Iterator[sqlite3.Connection]:
     if not file.is_file():
         raise StartupError(f"{file}: no such database; mend store.url, or run the pipeline once first")
     connection = connect(str(file), mode="ro")
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
