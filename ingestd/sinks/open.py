@@ -3,16 +3,39 @@
 from typing import Any
 
 from ingestd.config import options as cfg
+from ingestd.stores.open import is_sqlite
 
 
 def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     """The `worker.writer.Sink` that gate, mode and store ask for; it touches no database before `attach`."""
-    from ingestd.sinks.table import TableSink
-
-    sink = TableSink(pipeline)
+    if is_sqlite(store):
+        return _open_sqlite_sink(pipeline)
+    sink = _open_postgres_sink(pipeline)
     if pipeline.dedupe is None:
         return sink
     from ingestd.sinks.gate import PostgresGate
     from ingestd.sinks.gated import GatedSink
 
     return GatedSink(PostgresGate(pipeline), sink)
+
+
+def _open_postgres_sink(pipeline: cfg.Pipeline) -> Any:
+    if pipeline.table.mode == "upsert":
+        from ingestd.sinks.upsert import UpsertSink
+
+        return UpsertSink(pipeline)
+    from ingestd.sinks.table import TableSink
+
+    return TableSink(pipeline)
+
+
+def _open_sqlite_sink(pipeline: cfg.Pipeline) -> Any:
+    from ingestd.sinks.sqlite_table import SqliteTableSink
+
+    sink = SqliteTableSink(pipeline)
+    if pipeline.dedupe is None:
+        return sink
+    from ingestd.sinks.gated import GatedSink
+    from ingestd.sinks.sqlite_gate import SqliteGate
+
+    return GatedSink(SqliteGate(pipeline), sink)
