@@ -17,6 +17,7 @@ from ingestd.config.checks_columns import check_columns, check_paths
 from ingestd.config.checks_formats import check_formats
 from ingestd.config.checks_gate import check_gates
 from ingestd.config.checks_rules import check_rules
+from ingestd.config.checks_store import check_store, sqlite_url_problems
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
 from ingestd.schema import ColumnType, parse_type
@@ -62,6 +63,7 @@ def check_all(config: Config, findings: Findings) -> None:
     check_columns(config.pipeline, findings)
     check_formats(config, findings)
     check_gates(config.pipeline, findings)
+    check_store(config, findings)
     check_rules(config.pipeline, findings)
 
 
@@ -89,10 +91,10 @@ def _store_problems(store: Store) -> Iterator[str]:
     if url == "embedded":
         return
     if url[:7].lower() == "sqlite:":
-        yield 'SQLite is not supported by this version; write "postgresql://user@host:port/database" or "embedded"'
+        yield from sqlite_url_problems(url)
         return
     if not url.startswith(("postgresql://", "postgres://")):
-        yield 'must begin with "postgresql://", or be "embedded"'
+        yield 'must begin with "postgresql://" or "sqlite:///", or be "embedded"'
         return
     match = _URL.fullmatch(url)
     if not match:

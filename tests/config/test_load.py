@@ -124,8 +124,7 @@ def test_problem_names_place_and_remedy(tmp_path: Path, text: str, expected: str
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("sqlite:///silver.db", "SQLite is not supported by this version"),
-        ("mysql://h/db", 'must begin with "postgresql://"'),
+        ("mysql://h/db", 'must begin with "postgresql://" or "sqlite:///"'),
         ("postgresql://u:p@ss@h/db", "is not a URL of PostgreSQL"),
         ("postgresql://u:a/b@h/db", "is not a URL of PostgreSQL"),
         ("postgresql://u:100%@h/db", "%25"),

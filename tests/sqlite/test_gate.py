@@ -60,7 +60,7 @@ def test_rewind_adds_nothing(bench: MakeBench) -> None:
 
 
 def test_forgotten_key_counts_as_new(bench: MakeBench) -> None:
-    pipeline = _pipeline(retention="1h")
+    pipeline = _pipeline(retention=cfg.Secs(3600))
     writer = bench(_DDL, pipeline)
     writer.commit([{"event_id": "old", "v": 1}, {"event_id": "young", "v": 2}])
     ask(writer.path, "UPDATE seen SET seen_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 'old'")
