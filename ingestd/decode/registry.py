@@ -6,7 +6,9 @@ does not let us in, is not: nothing may be refused for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import base64
+import importlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -28,6 +30,10 @@ _DENIED = (401, 403)
 _WAIT = {408, 425, 429}
 
 
+class _InternalError(Retryable):
+    """HTTP 500; what some registries answer to a form that they cannot give."""
+
+
 class Registered(Struct, frozen=True):
     """One schema; `parts` are the schemas it refers to, by the name it uses, each behind those that it needs."""
 
@@ -38,21 +44,37 @@ class Registered(Struct, frozen=True):
 
 
 class Schemas:
-    """The schemas of one registry."""
+    """The schemas of one registry. Each request has a connection of its own: hours may pass until the next."""
 
     def __init__(self, registry: SchemaRegistry):
         self._registry = registry
-        self._client: SchemaRegistryClient | None = None
         self.place = public_url(registry)
 
-    def fetch(self, schema_id: int, form: str | None = None) -> Registered:
-        """The schema `schema_id` with all it refers to, in the registry's `form`; asked of the registry each time.
+    def fetch(self, schema_id: int) -> Registered:
+        """The schema `schema_id` with all it refers to, as the registry shows it.
 
         Raises: Unreadable when the registry has no such schema; Retryable when it does not answer; Halt when it
         denies access, is no registry, or its properties are wrong.
         """
-        with self._judged(f"schema id {schema_id}"):
-            client = self._connected()
+        return self._fetch(schema_id, None)
+
+    def fetch_descriptors(self, schema_id: int) -> Registered:
+        """The Protobuf schema `schema_id`, which was just there as .proto text, as descriptors. Raises as `fetch`."""
+        try:
+            schema = self._fetch(schema_id, "serialized")
+        except _InternalError:
+            raise self._text_only(schema_id) from None
+        if any(not _is_base64(text) for text in (schema.text, *schema.parts.values())):
+            raise self._text_only(schema_id)
+        return schema
+
+    def _text_only(self, schema_id: int) -> Halt:
+        said = f"gives the Protobuf schema {schema_id} as .proto text only, ingestd needs descriptors"
+        mend = "use a registry that gives them (format=serialized), or register base64 descriptors"
+        return Halt(f"schema registry {self.place}: {said}: {mend}; then start ingestd again")
+
+    def _fetch(self, schema_id: int, form: str | None) -> Registered:
+        with self._judged(f"schema id {schema_id}"), connect(self._registry) as client:
             schema = client.get_schema(schema_id, fmt=form)
             parts: dict[str, str] = {}
             self._collect(client, schema, form, parts)
@@ -60,8 +82,8 @@ class Schemas:
 
     def ask(self) -> int:
         """The number of subjects, as a test of address and login. Raises as `fetch` does."""
-        with self._judged("the list of subjects"):
-            return len(self._connected().get_subjects())
+        with self._judged("the list of subjects"), connect(self._registry) as client:
+            return len(client.get_subjects())
 
     def _collect(self, client: Any, schema: Any, form: str | None, parts: dict[str, str]) -> None:
         for part in schema.references or ():
@@ -73,14 +95,10 @@ class Schemas:
             self._collect(client, inner, form, parts)
             parts[part.name] = inner.schema_str or ""
 
-    def _connected(self) -> SchemaRegistryClient:
-        if self._client is None:
-            self._client = connect(self._registry)
-        return self._client
-
     @contextmanager
     def _judged(self, what: str) -> Iterator[None]:
         """Turns what the client raises into our decisions."""
+        _require_packages()
         import httpx2
         from confluent_kafka.schema_registry.error import OAuthTokenError, SchemaRegistryError
 
@@ -103,6 +121,8 @@ class Schemas:
         if status in _DENIED:
             mend = 'mend user and password in schema_registry.url, or "basic.auth.user.info" in its properties'
             return Halt(f"{where}: access denied (HTTP {status}) to {what}: {mend}, and start ingestd again")
+        if status == 500:
+            return _InternalError(f"{where}: answers with HTTP {status} to {what}")
         if status >= 500 or status in _WAIT:
             return Retryable(f"{where}: answers with HTTP {status} to {what}")
         return self._no_registry(f"answers with HTTP {status} to {what}")
@@ -112,17 +132,30 @@ class Schemas:
         return Halt(f"schema registry {self.place}: {said}: {path}; mend it and start ingestd again")
 
 
-def connect(registry: SchemaRegistry) -> SchemaRegistryClient:
-    """A client; nothing is sent yet. Raises Halt when packages are missing or the properties are wrong."""
+def _is_base64(text: str) -> bool:
     try:
-        from confluent_kafka.schema_registry import SchemaRegistryClient
-    except ImportError as error:
-        needs = "formats of a schema registry need more packages: pip install 'ingestd[registry]'"
-        raise Halt(f"{needs} ({error.name or error} is missing)") from None
+        return bool(base64.b64decode(text, validate=True))
+    except ValueError:
+        return False
+
+
+def connect(registry: SchemaRegistry) -> SchemaRegistryClient:
+    """A client to be closed; nothing is sent yet. Raises Halt when packages are missing or properties are wrong."""
+    _require_packages()
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
     try:
         return SchemaRegistryClient(client_properties(registry))
     except (ValueError, TypeError, OSError) as error:
         raise Halt(f"schema_registry.properties: {error}; mend them and start ingestd again") from None
+
+
+def _require_packages() -> None:
+    try:
+        importlib.import_module("confluent_kafka.schema_registry")
+    except ImportError as error:
+        needs = "formats of a schema registry need more packages: pip install 'ingestd[registry]'"
+        raise Halt(f"{needs} ({error.name or error} is missing)") from None
 
 
 def client_properties(registry: SchemaRegistry) -> dict[str, Any]:
@@ -155,6 +188,3 @@ def _without_login(address: str) -> str:
 
 def _revealed(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, str) else value
-
-
-Fetch = Callable[[int], Registered]

@@ -49,7 +49,7 @@ class Worker:
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
         self._sink = open_sink(config.store, self._pipeline)
-        self._decode = make_decoder(self._pipeline)
+        self._decode = make_decoder(self._pipeline, config.schema_registry)
         self._writer = Writer(
             self._store,
             self._sink,

@@ -93,7 +93,7 @@ def test_msgpack_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_are_row
 
 
 def test_raw_value_is_one_column_whatever_its_bytes() -> None:
-    values = [b"\0\xff{", b"", None]
+    values: list[bytes | None] = [b"\0\xff{", b"", None]
     rows = decoded("raw", values, {"name": "v", "type": "bytea"})
     assert rows.columns.column(0).to_pylist() == values
     texts = [b'say "hi"\\ \n\x01', "\u00e9\u2603".encode(), b"", None]
