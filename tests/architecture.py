@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("batch", "board", "channel", "logs", "metrics", "planning", "signals"),
     ("decode", "fold"),
+    ("contract",),
     ("stores", "sql"),
     ("sinks",),
     ("source",),
