@@ -17,6 +17,7 @@ from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
 from ingestd.supervisor.children import run_forked
 from ingestd.supervisor.loop import Options, Supervisor, Targets
+from ingestd.supervisor.sole import FileLocks, is_sole
 from ingestd.supervisor.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -54,16 +55,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def main(args: argparse.Namespace) -> int:
     """Run until told to stop; the exit code says how it ended.
 
-    Raises: ConfigError for a broken file, StartupError when embedded servers cannot be started.
+    Raises: ConfigError for a broken file, StartupError when embedded servers cannot be started, or when another
+    daemon is using the SQLite file.
     """
     notifier = Notifier()
     overrides = [f"log.{name}={value}" for name in ("level", "format") if (value := getattr(args, f"log_{name}"))]
     config = load(args.config, overrides=overrides)
     logs.configure(config.log.level, config.log.format, "supervisor", partial(redact, config=config))
+    locks = FileLocks()
+    locks.hold(config)
     with _embedded_servers(config, args.config) as stack:
 
         def reload() -> Config:
-            return _with_servers(load(args.config, overrides=overrides), stack)
+            wanted = _with_servers(load(args.config, overrides=overrides), stack)
+            try:
+                locks.hold(wanted)
+            except StartupError as error:
+                raise ConfigError([f"store.url: {error}"]) from error
+            return wanted
 
         config = _with_servers(config, stack)
         if stack is not None and config.kafka.bootstrap_servers == _address(stack):
@@ -75,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
             notifier=notifier,
             check=stack.check if stack is not None else lambda: None,
         )
-        return Supervisor(config, Targets(_worker, _membership, _status), options).run()
+        return Supervisor(config, Targets(_worker, _membership, _status, _keeper), options).run()
 
 
 # --- what the children run: their imports are paid after the fork
@@ -88,6 +97,10 @@ def _worker(config: Config, plan: WorkerPlan, board: Board, stop: Stop) -> int:
 
 
 def _membership(config: Config, board: Board, channel: Channel, stop: Stop) -> int:
+    if is_sole(config):
+        from ingestd.membership.sole import run_sole_membership
+
+        return run_sole_membership(config, board, channel, stop)
     from ingestd.membership.member import run_membership
 
     return run_membership(config, board, channel, stop)
@@ -97,6 +110,12 @@ def _status(config: Config, board: Board, stop: Stop) -> int:
     from ingestd.status.server import run_status
 
     return run_status(config, board, Slot.STATUS, stop)
+
+
+def _keeper(config: Config, board: Board, stop: Stop) -> int:
+    from ingestd.keeper.keeper import run_keeper
+
+    return run_keeper(config, board, Slot.KEEPER, stop)
 
 
 # --- embedded servers

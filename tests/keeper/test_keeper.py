@@ -1,0 +1,57 @@
+"""One host keeps a pipeline; when its session is gone another one does; old keys are forgotten."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.keeper.conftest import Kept, turn_until
+from tests.sinks.contracts import ask
+
+MakeKept = Callable[..., Kept]
+
+
+@pytest.fixture
+def one(kept: MakeKept, tmp_path: Path) -> Kept:
+    """A pipeline whose letters go to Parquet."""
+    return kept(parquet=str(tmp_path))
+
+
+def test_second_host_does_nothing_while_the_first_keeps(one: Kept) -> None:
+    first, second = one.post(), one.post()
+    first.turn()
+    one.refuse([b"1"])
+    second.turn()
+    assert one.marked("exported") == 0
+
+
+def test_second_host_goes_on_when_the_first_has_left(one: Kept) -> None:
+    first, second = one.post(), one.post()
+    first.turn()
+    second.turn()
+    first.close()
+    one.refuse([b"1"])
+    turn_until(second, lambda: one.marked("exported") == 1)
+
+
+def test_keeper_whose_session_was_ended_does_not_work_on_without_the_lock(one: Kept) -> None:
+    first, second = one.post(), one.post()
+    first.turn()
+    ask(
+        one.url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    second.turn()
+    one.refuse([b"1"])
+    first._due = dict.fromkeys(first._due, 0.0)
+    first.turn()
+    first._due = dict.fromkeys(first._due, 0.0)
+    first.turn()
+    assert one.marked("exported") == 0
+
+
+def test_waiting_letters_are_found_by_an_index(one: Kept) -> None:
+    one.post().turn()
+    names = {row[0] for row in ask(one.url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'ingestd'")}
+    assert {"dead_letters_not_forwarded", "dead_letters_not_exported"} <= names
