@@ -10,6 +10,8 @@ from ingestd.errors import ConfigError, ExitCode
 from ingestd.preflight.examine import examine
 from ingestd.preflight.findings import Finding, State
 
+_MOST_SAMPLES = 10_000
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command and its options."""
@@ -24,14 +26,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the TOML file")
     parser.add_argument("--offline", action="store_true", help="check the file only; connect to nothing")
+    parser.add_argument(
+        "--sample",
+        type=_positive,
+        metavar="N",
+        help="also read N records of each partition, write them into the table, and roll back: what would be refused",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON array instead of lines")
     parser.set_defaults(main=main)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_SAMPLES}: {text}")
+    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the findings; the exit code says the worst of them."""
     found: list[Finding] = []
-    for finding in _findings(args.config, args.offline):
+    for finding in _findings(args.config, args.offline, args.sample):
         found.append(finding)
         if not args.json:
             print(finding.line(), flush=True)
@@ -47,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     return ExitCode.USAGE if any(entry.configuration for entry in failed) else ExitCode.STARTUP
 
 
-def _findings(path: str, offline: bool) -> Iterator[Finding]:
+def _findings(path: str, offline: bool, sample: int | None) -> Iterator[Finding]:
     try:
         config = load(path)
     except ConfigError as error:
@@ -55,5 +69,13 @@ def _findings(path: str, offline: bool) -> Iterator[Finding]:
         return
     pipelines = ", ".join(pipeline.name for pipeline in config.pipeline)
     yield Finding(State.OK, "configuration", f"{path}: pipelines {pipelines}")
-    if not offline:
-        yield from examine(config)
+    if offline:
+        return
+    failed = False
+    for finding in examine(config):
+        failed = failed or finding.state is State.FAIL
+        yield finding
+    if sample and not failed and "embedded" not in (config.kafka.bootstrap_servers, str.__str__(config.store.url)):
+        from ingestd.sampling.check import try_samples
+
+        yield from try_samples(config, sample)
