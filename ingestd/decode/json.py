@@ -25,12 +25,12 @@ from ingestd.decode.kinds import sorter_of
 from ingestd.decode.marks import Marks, with_defaults
 from ingestd.decode.mending import Mend, Policy, mended, mender_of, nulled, policy_of
 from ingestd.decode.numbers import numerics
-from ingestd.decode.plans import Plan, Plans, Presence, plans_of, presence_in
+from ingestd.decode.plans import Plan, Plans, Presence, path_of, plans_of, presence_in
 from ingestd.decode.rules import ruled
 from ingestd.decode.shape import NULL, Shape, default_of, shape_of
 from ingestd.decode.sources import Given, Source, key_explainer, source_of
 from ingestd.decode.times import dates, epochs, moments, times, timestamps
-from ingestd.decode.unknown import keeper_of, known_fields, newcomers_of
+from ingestd.decode.unknown import Known, keeper_of, known_fields, newcomers_of
 from ingestd.errors import ConfigError
 from ingestd.schema_types import ColumnType, parse_type
 
@@ -116,6 +116,9 @@ def _kinds(
     """Every plan made ready, by its identity."""
     evolves = pipeline.on_new_field == "evolve"
     known = [pipeline.version_field] if pipeline.version_field is not None else []
+    # A field that any version reads, or that is the name of a column, is not new.
+    read = {path_of(column) for plan in plans.every() for column in plan.columns} | {*known}
+    old = Known(dict.fromkeys([*(path.partition(".")[0] for path in read), *(c.name for c in pipeline.column)]))
     made: dict[int, _Kind] = {}
     for plan in plans.every():
         makers = [builder_for(column, pipeline.on_bad) for column in plan.columns]
@@ -127,7 +130,7 @@ def _kinds(
             documents=_documents(pipeline, plan, presence, known),
             sources={p: _source(pipeline, plan, p, clock) for p in plan.sourced},
             keep=keeper_of(fields) if plan.rest is not None else None,
-            newcomers=newcomers_of(fields, ignored) if evolves and not plan.deletes else None,
+            newcomers=newcomers_of(old, ignored) if evolves and not plan.deletes else None,
         )
     return made
 
@@ -230,7 +233,7 @@ def _together(parts: list[tuple[list[int], _Part]], refused: Refusals, schema: p
     for rows, part in parts:
         refused |= {rows[row]: why for row, why in part.refused.items()}
         order += compress(rows, build.kept(len(rows), part.refused))
-        new_fields |= part.new_fields
+        new_fields = part.new_fields | new_fields
     if len(parts) == 1:
         return _Part(parts[0][1].batch, refused, new_fields)
     table = pa.Table.from_batches([part.batch for _, part in parts], schema).combine_chunks()

@@ -22,6 +22,7 @@ from ingestd.sinks.open import open_sink
 from ingestd.source.kafka import KafkaSource, check_position
 from ingestd.stores.open import open_store
 from ingestd.stores.store import LedgerKey
+from ingestd.worker.evolution import Evolution, NewFields
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.reader import Handoff, Reader
@@ -48,19 +49,27 @@ class Worker:
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
-        self._sink = open_sink(config.store, self._pipeline)
-        self._decode = make_decoder(self._pipeline, config.schema_registry)
-        self._writer = Writer(
-            self._store,
-            self._sink,
-            key,
-            self._limit,
-            self._lanes,
-        )
+        self._evolution = Evolution(config.store, self._pipeline, self._log)
+        self._read_by(self._pipeline, key)
         self._stopping = False
         self._failures = 0
         """Faults in a row, with no batch committed between them."""
         self._collected_at = time.monotonic()
+
+    def _read_by(self, pipeline: cfg.Pipeline, key: LedgerKey) -> None:
+        """Decode and write by `pipeline`: the configured one, or longer by the columns of new fields."""
+        self._sink = open_sink(self._config.store, pipeline)
+        decode = make_decoder(pipeline, self._config.schema_registry, ignored=self._evolution.ignored)
+        self._decode = self._evolution.watching(decode)
+        self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes)
+        self._extended = pipeline
+
+    def _evolve(self) -> None:
+        """Take over the columns that this worker or another has added."""
+        if (pipeline := self._evolution.pipeline(self._store)) != self._extended:
+            epochs = self._writer.epochs
+            self._read_by(pipeline, LedgerKey(pipeline.name, pipeline.topic))
+            self._writer.epochs = epochs
 
     def _limit(self, partition: int) -> DeadLetterLimit:
         place = f"{self._pipeline.topic}-{partition}"
@@ -92,6 +101,7 @@ class Worker:
 
     def _run_lease(self) -> None:
         """Claim, read, commit, until stopped. Everything raised ends the lease."""
+        self._evolve()
         source = KafkaSource(self._config.kafka, self._pipeline, self._config.workers.prefetch)
         self._lanes.new_handoff()
         handoff = Handoff(self._pipeline.batch, self._lanes.queued, self._writer.prepare)
@@ -101,6 +111,8 @@ class Worker:
             reader.start()
             while not self._stopping:
                 self._turn(handoff, reader)
+        except NewFields as found:
+            self._evolution.absorb(self._store, found.fields)
         finally:
             reader.stop(_READER_HANGS_AFTER_SECS) if reader.ident else None
             source.close()
