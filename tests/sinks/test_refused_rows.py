@@ -1,6 +1,5 @@
 """Every way in which PostgreSQL refuses a row: exactly those rows are dead letters, the neighbours are in the table."""
 
-import hashlib
 from typing import Any
 
 import pytest
@@ -8,78 +7,9 @@ import pytest
 from ingestd.sinks.ladder import Way
 from tests.sinks.conftest import MakeBench
 from tests.sinks.contracts import ask, decoded, records_of
+from tests.sinks.refusals import DEFERRED, REFUSALS, triggered
 
 _COLUMNS = {"id": "text", "v": "int4", "w": "text"}
-_TRIGGER = """
-CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;
-CREATE TRIGGER judge BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION judge();
-"""
-
-
-def _triggered(body: str, table: str = "id text PRIMARY KEY, v int, w text") -> str:
-    return f"CREATE TABLE orders ({table});" + _TRIGGER.replace("{body}", body)
-
-
-_LOOPED: dict[str, tuple[str, dict[str, Any], str]] = {
-    # name -> (DDL, a bad value, SQLSTATE)
-    "raise": (_triggered("IF NEW.v < 0 THEN RAISE 'no'; END IF;"), {"v": -1}, "P0001"),
-    "foreign_key": (
-        "CREATE TABLE kinds (w text PRIMARY KEY); INSERT INTO kinds VALUES ('a');"
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text REFERENCES kinds)",
-        {"w": "z"},
-        "23503",
-    ),
-    "not_null": ("CREATE TABLE orders (id text PRIMARY KEY, v int NOT NULL, w text)", {"v": None}, "23502"),
-    "exclusion": (
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text, EXCLUDE (w WITH =) WHERE (v < 0));"
-        "INSERT INTO orders VALUES ('old', -1, 'a')",
-        {"v": -1},
-        "23P01",
-    ),
-    "oversized_index_key": (
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text); CREATE INDEX ON orders (w);"
-        "ALTER TABLE orders ALTER COLUMN w SET STORAGE PLAIN",
-        {"w": "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(100))},
-        "54000",
-    ),
-    "second_unique_index": (
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text); CREATE UNIQUE INDEX ON orders (v) WHERE v < 0;"
-        "INSERT INTO orders VALUES ('old', -5, 'a')",
-        {"v": -5},
-        "23505",
-    ),
-    "overflow_in_a_trigger": (
-        "CREATE TABLE notes (short varchar(3));" + _triggered("INSERT INTO notes VALUES (NEW.w);"),
-        {"w": "long text"},
-        "22001",
-    ),
-    "generated_column": (
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text, g int GENERATED ALWAYS AS (10 / v) STORED)",
-        {"v": 0},
-        "22012",
-    ),
-    "check_that_raises": (
-        "CREATE TABLE orders (id text PRIMARY KEY, v int, w text, CHECK (10 / v > 0))",
-        {"v": 0},
-        "22012",
-    ),
-    "check_on_a_column_not_declared": (
-        _triggered("NEW.x := NEW.v;", "id text PRIMARY KEY, v int, w text, x int DEFAULT 1 CHECK (x > 0)"),
-        {"v": -1},
-        "23514",
-    ),
-    "no_partition_for_the_row": (
-        "CREATE TABLE orders (id text, v int, w text, PRIMARY KEY (id, v)) PARTITION BY RANGE (v);"
-        "CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100)",
-        {"v": -1},
-        "23514",
-    ),
-    "domain": (
-        "CREATE DOMAIN positive AS int CHECK (VALUE > 0);CREATE TABLE orders (id text PRIMARY KEY, v positive, w text)",
-        {"v": -1},
-        "23514",
-    ),
-}
 
 
 def _values(bad: dict[str, Any], count: int = 300, every: int = 37) -> list[dict[str, Any]]:
@@ -87,9 +17,9 @@ def _values(bad: dict[str, Any], count: int = 300, every: int = 37) -> list[dict
     return [{"id": f"{n * 7919 % 1000:04}", **plain, **(bad if n % every == 5 else {})} for n in range(count)]
 
 
-@pytest.mark.parametrize("name", _LOOPED)
+@pytest.mark.parametrize("name", REFUSALS)
 def test_looped_way_names_exactly_the_refused_rows(bench: MakeBench, name: str) -> None:
-    ddl, bad, sqlstate = _LOOPED[name]
+    ddl, bad, sqlstate = REFUSALS[name]
     key = ("id", "v") if "PARTITION BY" in ddl else ("id",)
     writer = bench(ddl, _COLUMNS, key=key)
     values = _values(bad)
@@ -140,7 +70,7 @@ def test_check_over_the_whole_row_is_found_by_the_loop(bench: MakeBench) -> None
 
 def test_row_that_a_trigger_mends_is_not_refused_by_its_check(bench: MakeBench) -> None:
     mends = "IF NEW.w = 'mend' THEN NEW.v := 1; END IF;"
-    writer = bench(_triggered(mends, "id text PRIMARY KEY, v int CHECK (v > 0), w text"), _COLUMNS)
+    writer = bench(triggered(mends, "id text PRIMARY KEY, v int CHECK (v > 0), w text"), _COLUMNS)
     writer.commit([{"id": "a", "v": -1, "w": "mend"}, {"id": "b", "v": -1, "w": "x"}, {"id": "c", "v": 1, "w": "x"}])
     assert writer.dead() == [(1, "23514")]
     assert writer.column() == ["a", "c"]
@@ -156,30 +86,9 @@ def test_check_is_judged_by_the_collation_of_its_column(bench: MakeBench, collat
     assert writer.column() == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("ddl", "bad", "sqlstate"),
-    [
-        (
-            "CREATE TABLE kinds (w text PRIMARY KEY); INSERT INTO kinds VALUES ('a');"
-            "CREATE TABLE orders (id text PRIMARY KEY, v int, w text REFERENCES kinds DEFERRABLE INITIALLY DEFERRED)",
-            {"w": "z"},
-            "23503",
-        ),
-        (
-            "CREATE TABLE orders (id text PRIMARY KEY, v int, w text);"
-            "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$"
-            "BEGIN IF NEW.v < 0 THEN RAISE 'late'; END IF; RETURN NULL; END $$;"
-            "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED"
-            " FOR EACH ROW EXECUTE FUNCTION late()",
-            {"v": -1},
-            "P0001",
-        ),
-    ],
-    ids=["foreign_key", "constraint_trigger"],
-)
-def test_error_that_only_commit_raises_is_found_by_smaller_tiles(
-    bench: MakeBench, ddl: str, bad: dict[str, Any], sqlstate: str
-) -> None:
+@pytest.mark.parametrize("name", DEFERRED)
+def test_error_that_only_commit_raises_is_found_by_smaller_tiles(bench: MakeBench, name: str) -> None:
+    ddl, bad, sqlstate = DEFERRED[name]
     writer = bench(ddl, _COLUMNS)
     values = _values(bad, 120)
     writer.commit(values)
