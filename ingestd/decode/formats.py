@@ -204,4 +204,8 @@ def _checked_json(value: bytes) -> bytes:
 
 def _text_of(value: bytes) -> bytes:
     """The bytes as a JSON text; invalid UTF-8 stays in it, for the column's own policy to judge."""
+    try:
+        return msgspec.json.encode(value.decode())
+    except UnicodeDecodeError:
+        pass
     return b'"' + _NEEDS_ESCAPE.sub(lambda found: b"\\u%04x" % found[0][0], value) + b'"'

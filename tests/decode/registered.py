@@ -39,21 +39,21 @@ def avro_values(
             registry.register_schema(f"{topic}-{name}", Schema(text, "AVRO"))
             references.append(SchemaReference(name, f"{topic}-{name}", 1))
         write = AvroSerializer(registry, Schema(schema, "AVRO", references), conf=BY_TOPIC)
-        return [write(value, context(topic)) for value in values]  # type: ignore[misc]
+        return [write(value, context(topic)) for value in values]
 
 
 def json_values(url: str, topic: str, schema: str, values: list[Any]) -> list[bytes]:
     """`values` as Confluent's JSON Schema serializer writes them."""
     with client(url) as registry:
         write = JSONSerializer(schema, registry, conf=BY_TOPIC)
-        return [write(value, context(topic)) for value in values]  # type: ignore[misc]
+        return [write(value, context(topic)) for value in values]
 
 
 def protobuf_values(url: str, topic: str, made: Any, values: list[Any]) -> list[bytes]:
     """`values`, fields by name, as Confluent's Protobuf serializer writes them."""
     with client(url) as registry:
         write = ProtobufSerializer(made, registry, conf=BY_TOPIC)
-        return [write(made(**value), context(topic)) for value in values]  # type: ignore[misc]
+        return [write(made(**value), context(topic)) for value in values]
 
 
 def order_classes(package: str) -> tuple[Any, Any]:

@@ -102,7 +102,7 @@ def test_raw_value_is_one_column_whatever_its_bytes() -> None:
 
 
 def test_raw_json_must_be_one_value_and_cannot_forge_fields() -> None:
-    values = [b'{"a":1}', b'1,"w":2', b'1}{"v":2', b"[1", b"", b'"\\u0000"', b" [1] "]
+    values: list[bytes | None] = [b'{"a":1}', b'1,"w":2', b'1}{"v":2', b"[1", b"", b'"\\u0000"', b" [1] "]
     rows = decoded("raw", values, {"name": "v", "type": "jsonb"})
     assert rows.columns.column(0).to_pylist() == ['{"a":1}', "[1]"]
     assert sorted(reasons(rows)) == [1, 2, 3, 4, 5]
