@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from ingestd.batch import DELETES, Rows, presence_of
@@ -62,7 +62,8 @@ def fold(
     """One row for each key, equal to a replay of the records in order; null is the oldest version, () the offset.
 
     `keep` are the columns that an upsert without their field leaves as they are; the others it writes. None: all
-    that have a presence column. `soft`: a delete writes what it has and keeps the rest; otherwise it forgets all.
+    that have a presence column. Key and version are always written, null where the field is absent.
+    `soft`: a delete writes what it has and keeps the rest; otherwise it forgets all.
     Of equal versions the later offset wins within a partition, the higher partition across partitions.
     """
     columns = rows.columns
@@ -72,7 +73,7 @@ def fold(
         return Folded(rows, 0, pa.array(partitions), pa.array(offsets), np.zeros(0, np.bool_), nothing)
     groups = _groups(columns, key, version, partitions, offsets)
     chosen = groups.order[groups.last]
-    present = {name: _present(columns, name, keep) for name in _with_presence(columns)}
+    present = {name: _present(columns, name, keep, (*key, *version)) for name in _with_presence(columns)}
     if len(chosen) == columns.num_rows:
         chained = np.zeros(len(chosen), np.bool_)
         arrays = {presence_of(name): pa.array(flags[chosen]) for name, flags in present.items()}
@@ -83,12 +84,10 @@ def fold(
     members = np.empty(columns.num_rows, np.int64)
     members[groups.order] = groups.key
     return Folded(
-        rows=Rows(
-            tiles=rows.tiles,
+        rows=structs.replace(
+            rows,
             columns=pa.RecordBatch.from_arrays(merged, schema=columns.schema),
             records=_take(rows.records, chosen),
-            dead=rows.dead,
-            nbytes=rows.nbytes,
         ),
         folded=columns.num_rows - len(chosen),
         partitions=pa.array(partitions[chosen]),
@@ -170,8 +169,10 @@ def _with_presence(columns: pa.RecordBatch) -> list[str]:
     return [name for name in names if presence_of(name) in names]
 
 
-def _present(columns: pa.RecordBatch, name: str, keep: Collection[str] | None) -> Flags:
+def _present(columns: pa.RecordBatch, name: str, keep: Collection[str] | None, always: Collection[str]) -> Flags:
     """Whether each record writes the column: it has the field, or it is an upsert of a column that is not kept."""
+    if name in always:
+        return np.ones(columns.num_rows, np.bool_)
     flags = _flags(columns, presence_of(name))
     if keep is None or name in keep:
         return flags

@@ -162,7 +162,7 @@ def _examine_ledger(connection: Connection) -> Iterator[Finding]:
 def _examine_table(connection: Connection, pipeline: Pipeline) -> Iterator[Finding]:
     """The table as it is, or, with create = true, as it would be: made, checked and rolled back."""
     subject = f"table {pipeline.table.name}"
-    schema = Schema.of(pipeline.column)
+    schema = Schema.of(column for column in pipeline.column if column.stored)
     with connection.transaction(force_rollback=True):
         missing = connection.execute(_SQL["table_missing"], _parts(pipeline.table.name)).fetchone() == (True,)
         made = missing and pipeline.table.create

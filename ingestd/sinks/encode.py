@@ -67,8 +67,10 @@ def join(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
+def encode(rows: Rows, key: Sequence[str], encoder: Encoder, stored: Sequence[str]) -> Encoded:
     """Sorted by `key` (stable, bytes order for text: COLLATE "C") and encoded once for every way in.
+
+    `stored` are the columns of the table, in the order of `encoder`; a batch may have more.
 
     Sorted rows take neighbouring index pages, and all workers lock keys in one order.
 
@@ -78,6 +80,8 @@ def encode(rows: Rows, key: Sequence[str], encoder: Encoder) -> Encoded:
         raise ValueError(f"{rows.columns.num_rows} rows of {len(rows.records)} records")
     began = time.perf_counter_ns()
     columns, order, repeats = rows.columns, None, False
+    if columns.schema.names != list(stored):
+        columns = columns.select(list(stored))
     if key and columns.num_rows > 1:
         if len(key) == 1:
             order = pc.sort_indices(columns.column(key[0]))

@@ -1,21 +1,18 @@
 """The table sink: rows into one PostgreSQL table, by the way that the ladder says. Knows no Kafka and no cursors."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
-from ingestd.errors import Halt
-from ingestd.schema import Schema
 from ingestd.sinks.encode import Encoded, encode
 from ingestd.sinks.ladder import Way
-from ingestd.sinks.table_sql import TableSql, create_table, table_identifier, table_sql
+from ingestd.sinks.table_sql import TableSql, table_identifier, table_sql
+from ingestd.sinks.target import make_or_check, stored_schema
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import Transaction
-from ingestd.stores.table_check import check_table
 
 _REMAKE_STAGING_AFTER_SECS = 24 * 3600
 
@@ -25,7 +22,7 @@ class TableSink:
 
     def __init__(self, pipeline: cfg.Pipeline):
         self._pipeline = pipeline
-        self._schema = Schema.of(pipeline.column)
+        self._schema = stored_schema(pipeline)
         self._encoder = self._schema.encoder()
         self._sql: TableSql | None = None
         self._connection: psycopg.Connection[Any] | None = None
@@ -39,13 +36,7 @@ class TableSink:
         if connection is self._connection and time.monotonic() - self._staged_at < _REMAKE_STAGING_AFTER_SECS:
             return
         with connection.cursor() as cursor:
-            if self._pipeline.table.create:
-                try:
-                    self._create(cursor)
-                except psycopg.errors.DuplicateTable:
-                    # A session that once looked in vain may not see the table yet when it has waited for the lock.
-                    connection.rollback()
-            self._verify(connection)
+            make_or_check(connection, self._pipeline, self._schema)
             table = self._pipeline.table
             direct = [column.name for column in self._schema.columns if column.type.direct]
             wanted = {"table": table_identifier(table.name).as_string(), "columns": direct}
@@ -55,27 +46,6 @@ class TableSink:
                 cursor.execute(statement)
             connection.commit()
         self._connection, self._staged_at = connection, time.monotonic()
-
-    def _create(self, cursor: psycopg.Cursor[Any]) -> None:
-        table = self._pipeline.table
-        if self._exists(cursor):
-            return
-        cursor.execute(SQL["schema_lock"])  # several workers start together
-        if self._exists(cursor):
-            return
-        required = [column.name for column in self._pipeline.column if column.required]
-        cursor.execute(Path(table.ddl).read_bytes() if table.ddl else create_table(table, self._schema, required))
-
-    def _exists(self, cursor: psycopg.Cursor[Any]) -> bool:
-        name = table_identifier(self._pipeline.table.name).as_string()
-        found = cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
-        return bool(found and found[0])
-
-    def _verify(self, connection: psycopg.Connection[Any]) -> None:
-        problems = check_table(connection, self._pipeline, self._schema)
-        if problems:
-            said = "; ".join(f"{p.message}: {p.ddl}" if p.ddl else p.message for p in problems)
-            raise Halt(f"table {self._pipeline.table.name} does not fit pipeline {self._pipeline.name}: {said}")
 
     def ways(self) -> tuple[Way, ...]:
         """The ways into this table, fastest first."""
@@ -94,7 +64,7 @@ class TableSink:
 
     def prepare(self, rows: Rows) -> Encoded:
         """`rows` sorted by key and encoded; no database."""
-        return encode(rows, self._pipeline.table.key, self._encoder)
+        return encode(rows, self._pipeline.table.key, self._encoder, self._schema.names)
 
     def write(self, batch: Encoded, tx: Transaction, way: Way) -> Outcome:
         """What became of the rows of `batch`; nothing is visible unless `tx` commits."""
@@ -106,7 +76,7 @@ class TableSink:
         staging = statements.copy_numbered if numbered else statements.copy_staging
         if way is Way.LOOPED:
             staging = statements.copy_indexed
-        _copy(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
+        copy_into(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:
             inserted = batch.count
@@ -115,7 +85,7 @@ class TableSink:
             inserted = cursor.execute(insert, prepare=True).rowcount
         elif way is Way.SIFTED:
             refused = self._screen(batch, cursor, statements, dead)
-            _copy(cursor, statements.copy_table, batch.without(refused))
+            copy_into(cursor, statements.copy_table, batch.without(refused))
             inserted = batch.count - len(refused)
         elif way is Way.SCREENED:
             assert statements.insert_screened
@@ -148,7 +118,8 @@ class TableSink:
         return int(inserted)
 
 
-def _copy(cursor: psycopg.Cursor[Any], statement: bytes, pieces: list[bytes]) -> None:
+def copy_into(cursor: psycopg.Cursor[Any], statement: bytes, pieces: list[bytes]) -> None:
+    """Run a COPY of these pieces; nothing for none."""
     if not pieces:
         return
     with cursor.copy(statement) as copy:

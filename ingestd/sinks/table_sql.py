@@ -47,11 +47,13 @@ def table_identifier(table: str) -> sql.Identifier:
 
 
 def create_table(table: cfg.Table, schema: Schema, required: Sequence[str]) -> bytes:
-    """CREATE TABLE for the declared columns: NOT NULL where required, the key as primary key."""
+    """CREATE TABLE for the stored columns: NOT NULL where required, the key as primary key, a mark for deleted rows."""
     lines: list[sql.Composable] = []
     for column in schema.columns:
         null = " NOT NULL" if column.name in required else ""
         lines.append(sql.SQL("{} " + column.type.pg_type + null).format(sql.Identifier(column.name)))
+    if table.delete and table.delete.mark:
+        lines.append(sql.SQL("{} boolean NOT NULL DEFAULT false").format(sql.Identifier(table.delete.mark)))
     if table.key:
         lines.append(sql.SQL("PRIMARY KEY ({})").format(_names(table.key)))
     body = sql.SQL(",\n    ").join(lines)
@@ -70,10 +72,10 @@ def table_sql(table: cfg.Table, schema: Schema, checks: Sequence[tuple[str, str]
     numbered, in_order = chosen + NUMBERED + sql.SQL(" AS s"), sql.SQL(" ORDER BY s.ingestd_row")
     refused = sql.SQL(" AND ").join(_sql(f"({text}) IS NOT FALSE") for _, text in checks)
     return TableSql(
-        copy_table=sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(name, columns).as_bytes(),
-        copy_staging=_copy_into(STAGING, columns),
-        copy_numbered=_copy_into(NUMBERED, columns),
-        copy_indexed=_copy_into(INDEXED, columns),
+        copy_table=copy_statement(name, schema.names),
+        copy_staging=copy_statement(STAGING, schema.names),
+        copy_numbered=copy_statement(NUMBERED, schema.names),
+        copy_indexed=copy_statement(INDEXED, schema.names),
         insert=(into + chosen + STAGING + sql.SQL(" AS s") + conflict).as_bytes(),
         insert_in_order=(into + numbered + in_order + conflict).as_bytes(),
         screen=_screen(checks) if checks else None,
@@ -85,8 +87,9 @@ def table_sql(table: cfg.Table, schema: Schema, checks: Sequence[tuple[str, str]
     )
 
 
-def _copy_into(staging: sql.SQL, columns: sql.Composed) -> bytes:
-    return (sql.SQL("COPY ") + staging + sql.SQL(" ({}) FROM STDIN (FORMAT binary)").format(columns)).as_bytes()
+def copy_statement(table: sql.Composable, columns: Sequence[str]) -> bytes:
+    """The binary COPY into these columns of `table`."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(table, _names(columns)).as_bytes()
 
 
 def _screen(checks: Sequence[tuple[str, str]]) -> bytes:

@@ -2,7 +2,8 @@
 
 -- name: find_table
 -- An unqualified name is looked up along the search path, as the sink's own statements will do it.
-SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), n.nspname
+SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), n.nspname,
+       has_table_privilege(c.oid, 'DELETE')
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = %(table)s
@@ -19,7 +20,8 @@ SELECT a.attname,
        a.attgenerated <> '',
        a.attidentity = 'a',
        has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-       has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
+       has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped

@@ -36,6 +36,7 @@ class _Found(Struct, frozen=True):
     always_identity: bool
     insertable: bool
     selectable: bool
+    updatable: bool
 
 
 def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, schema: Schema) -> list[Problem]:
@@ -52,12 +53,12 @@ def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, sch
                     f"table {table.name} does not exist; write create = true, or create it", _create(pipeline, schema)
                 )
             ]
-        oid, kind, usage, row_security, in_schema = found
+        oid, kind, usage, row_security, in_schema, deletable = found
         if kind not in ("r", "p"):
             return [Problem(f"{table.name} is {_KINDS.get(kind, 'no table')}; name a table to insert into", "")]
         columns = [_Found(*row) for row in cursor.execute(_SQL["find_columns"], {"oid": oid})]
         keys = [set(row[0]) for row in cursor.execute(_SQL["find_unique_keys"], {"oid": oid})]
-    problems = list(_privileges(pipeline, schema, columns, connection, in_schema, usage))
+    problems = list(_privileges(pipeline, schema, columns, connection, in_schema, usage, deletable))
     if row_security:
         problems.append(
             Problem(
@@ -69,7 +70,9 @@ def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, sch
     for declared in schema.columns:
         problems += _column_problems(table, declared, by_name.get(declared.name))
     problems += _undeclared(table, schema, columns)
-    if table.mode == "insert" and set(table.key) <= set(by_name) and set(table.key) not in keys:
+    if table.delete and table.delete.mark:
+        problems += _mark_problems(table, by_name.get(table.delete.mark))
+    if table.mode != "append" and set(table.key) <= set(by_name) and set(table.key) not in keys:
         problems.append(_no_unique_key(table))
     return problems
 
@@ -117,6 +120,8 @@ def _create(pipeline: cfg.Pipeline, schema: Schema) -> str:
         + (" NOT NULL" if column.name in required else "")
         for column in schema.columns
     ]
+    if pipeline.table.delete and pipeline.table.delete.mark:
+        lines.append(f"{sql.Identifier(pipeline.table.delete.mark).as_string()} boolean NOT NULL DEFAULT false")
     if pipeline.table.key:
         lines.append(f"PRIMARY KEY ({_names(pipeline.table.key).as_string()})")
     return f"CREATE TABLE {_identifier(pipeline.table.name).as_string()} ({', '.join(lines)});"
@@ -125,7 +130,7 @@ def _create(pipeline: cfg.Pipeline, schema: Schema) -> str:
 def _no_unique_key(table: cfg.Table) -> Problem:
     key = ", ".join(table.key)
     return Problem(
-        f"{table.name} has no unique index on exactly ({key}), which mode insert needs to see duplicates "
+        f"{table.name} has no unique index on exactly ({key}), which mode {table.mode} needs to find the row of a key "
         "(partial, expression and deferrable ones do not serve)",
         f"CREATE UNIQUE INDEX ON {_identifier(table.name).as_string()} ({_names(table.key).as_string()});",
     )
@@ -138,6 +143,7 @@ def _privileges(
     connection: psycopg.Connection[Any],
     in_schema: str,
     usage: bool,
+    deletable: bool,
 ) -> Iterator[Problem]:
     role = sql.Identifier(connection.info.user).as_string()
     table = pipeline.table
@@ -145,10 +151,13 @@ def _privileges(
         grant = f"GRANT USAGE ON SCHEMA {sql.Identifier(in_schema).as_string()} TO {role};"
         yield Problem(f"no privilege: USAGE on schema {in_schema}", grant)
     declared = [column for column in columns if column.name in schema.names]
-    # ON CONFLICT (key) reads the key's columns.
-    readable = all(column.selectable for column in declared if column.name in table.key)
+    # ON CONFLICT (key) reads the key's columns; an upsert reads all that it may keep.
+    read = [column for column in declared if table.mode == "upsert" or column.name in table.key]
     missing = [] if all(column.insertable for column in declared) else ["INSERT"]
-    missing += [] if readable or table.mode != "insert" else ["SELECT"]
+    missing += [] if all(column.selectable for column in read) or table.mode == "append" else ["SELECT"]
+    missing += [] if all(column.updatable for column in read) or table.mode != "upsert" else ["UPDATE"]
+    if table.delete and table.delete.how == "hard" and not deletable:
+        missing.append("DELETE")
     if missing:
         wanted = ", ".join(missing)
         grant = f"GRANT {wanted} ON {_identifier(table.name).as_string()} TO {role};"
@@ -178,9 +187,27 @@ def _column_problems(table: cfg.Table, declared: SchemaColumn, found: _Found | N
         )
 
 
+def _mark_problems(table: cfg.Table, found: _Found | None) -> Iterator[Problem]:
+    assert table.delete and table.delete.mark
+    mark = table.delete.mark
+    if found is None:
+        action = "ADD COLUMN {} boolean NOT NULL DEFAULT false"
+        yield Problem(f'{table.name} has no column "{mark}", the mark of deleted rows', _alter(table, action, mark))
+    elif found.kind != "boolean" or found.generated:
+        yield Problem(
+            f'column "{mark}" of {table.name} marks deleted rows and must be a plain boolean, not {found.declared_as}',
+            _alter(table, "ALTER COLUMN {} TYPE boolean USING {}::boolean", mark, mark) if not found.generated else "",
+        )
+
+
 def _undeclared(table: cfg.Table, schema: Schema, columns: list[_Found]) -> Iterator[Problem]:
+    mark = table.delete.mark if table.delete else None
     for column in columns:
-        if column.name not in schema.names and column.not_null and not (column.fills_itself or column.generated):
+        if (
+            column.name not in (*schema.names, mark)
+            and column.not_null
+            and not (column.fills_itself or column.generated)
+        ):
             yield Problem(
                 f'column "{column.name}" of {table.name} is NOT NULL, has no default and is not declared; declare it',
                 _alter(table, "ALTER COLUMN {} DROP NOT NULL", column.name),

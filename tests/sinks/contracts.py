@@ -59,7 +59,7 @@ def pipeline_of(
     **more: Any,
 ) -> cfg.Pipeline:
     """A pipeline of column name -> type."""
-    unique = list(key) if mode == "insert" else []
+    unique = [] if mode == "append" else list(key)
     return msgspec.convert(
         {
             "name": "p",

@@ -89,7 +89,7 @@ def test_row_of_the_copy_is_traced_to_its_record(pairs: list[tuple[int | None, s
         return [b""]
 
     rows = Rows([Tile(0, 0, len(pairs))], columns, records, [], 0)
-    batch = encode(rows, ("note", "id"), encoder)
+    batch = encode(rows, ("note", "id"), encoder, rows.columns.schema.names)
     if not pairs:
         assert batch.count == 0
         return
@@ -104,4 +104,9 @@ def test_row_of_the_copy_is_traced_to_its_record(pairs: list[tuple[int | None, s
 def test_batch_with_other_rows_than_records_is_never_committed() -> None:
     columns = pa.record_batch({"id": pa.array([1], pa.int32())})
     with pytest.raises(ValueError, match="1 rows of 2 records"):
-        encode(Rows([Tile(0, 0, 2)], columns, [MemoryRecord(b"", 0), MemoryRecord(b"", 1)], [], 0), (), lambda _: [b""])
+        encode(
+            Rows([Tile(0, 0, 2)], columns, [MemoryRecord(b"", 0), MemoryRecord(b"", 1)], [], 0),
+            (),
+            lambda _: [b""],
+            ["id"],
+        )
