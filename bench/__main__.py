@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import broker
 from bench.problem import Problem
 from bench.produce import parse_rate, parse_share, produce
-from ingestd.errors import StartupError
+from ingestd.errors import ConfigError, StartupError
 
 
 def make_users(args: argparse.Namespace) -> int:
@@ -74,6 +74,13 @@ def add_produce(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--messages", type=int, metavar="N", help="how many; default: until Ctrl-C")
     parser.add_argument("--users", type=Path, metavar="CSV", help="registration file that user ids are taken from")
     parser.add_argument(
+        "--contract",
+        type=Path,
+        metavar="FILE",
+        help="configuration with the contract that every record but the --bad ones must keep, or it is not sent; "
+        "default: the example of the profile's name",
+    )
+    parser.add_argument(
         "--skew",
         type=parse_share,
         metavar="SHARE",
@@ -138,7 +145,7 @@ def main() -> int:
     args = make_parser().parse_args()
     try:
         return int(args.run(args))
-    except (Problem, StartupError) as problem:
+    except (Problem, StartupError, ConfigError) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from bench import broker
+from bench.checked import Checked, contract_of
 from bench.hostile import Fields, Hostile, Messages, kinds_named
 from bench.problem import Problem
 from bench.progress import shown
@@ -20,9 +21,10 @@ FIELDS = {"sales": Fields("amount_usd", "channel"), "transactions": Fields("amou
 
 
 class Made(NamedTuple):
-    """The messages of a run, and the bad ones among them when there are any."""
+    """The messages of a run, what holds back those that break the contract, and what spoils some on purpose."""
 
     messages: Messages
+    checked: Checked
     hostile: Hostile | None
 
 
@@ -57,9 +59,9 @@ def parse_share(text: str) -> float:
 
 
 def make_messages(args: argparse.Namespace) -> Made:
-    """The messages that the options describe; with a seed always the same ones.
+    """The messages that the options describe; with a seed always the same ones. All but the bad ones keep the contract.
 
-    Raises: Problem for an unreadable users file or an unknown kind of bad record.
+    Raises: Problem for an unreadable users file or an unknown kind of bad record, ConfigError for a wrong --contract.
     """
     start = None if args.seed is None else SEEDED_START
     good: Messages
@@ -71,14 +73,15 @@ def make_messages(args: argparse.Namespace) -> Made:
 
         users = read_user_ids(args.users) if args.users else spare_users(args.seed)
         good = Transactions(users, args.seed, start)
+    checked = Checked(good, contract_of(args.profile, args.contract))
     if not args.bad:
-        return Made(good, None)
+        return Made(checked, checked, None)
     try:
         kinds = kinds_named(args.bad_kind)
     except ValueError as error:
         raise Problem(f"--bad-kind: {error}") from None
-    hostile = Hostile(good, FIELDS[args.profile], args.bad, kinds, args.seed)
-    return Made(hostile, hostile)
+    hostile = Hostile(checked, FIELDS[args.profile], args.bad, kinds, args.seed)
+    return Made(hostile, checked, hostile)
 
 
 def prepare_topic(args: argparse.Namespace, properties: broker.Properties) -> int:
@@ -102,7 +105,7 @@ def prepare_topic(args: argparse.Namespace, properties: broker.Properties) -> in
 
 
 def produce(args: argparse.Namespace) -> int:
-    """Run the command; exit code 0 only when the broker took every message."""
+    """Run the command; exit code 0 only when every message kept the contract and the broker took it."""
     if args.profile is None:
         args.profile = "sales" if args.sales_per_second is not None or args.topic == "sales" else "transactions"
     args.topic = args.topic or args.profile
@@ -129,5 +132,7 @@ def produce(args: argparse.Namespace) -> int:
     if made.hostile is not None:
         counts = made.hostile.counts
         print(f"bad {counts.total():,}: " + " ".join(f"{kind}={number}" for kind, number in counts.items()))
+    if made.checked.refused:
+        print(made.checked.line(), file=sys.stderr)
     print(("stopped; " if stopped else "") + sent.line(), flush=True)
-    return 1 if sent.failed else 0
+    return 1 if sent.failed or made.checked.refused else 0

@@ -135,3 +135,25 @@ def test_interrupt_sends_what_is_queued_and_says_how_much(kafka: KafkaServer) ->
     (said,) = re.findall(r"^stopped; sent ([\d,]+) failed 0", out, re.MULTILINE)
     held = spans(client_properties(kafka.bootstrap_servers, []), "bench-stop")
     assert int(said.replace(",", "")) == sum(end - start for start, end in held) > 0
+
+
+def test_record_that_breaks_the_contract_is_refused_before_it_is_sent(kafka: KafkaServer, tmp_path: Path) -> None:
+    example = (ROOT / "examples/sales/ingestd.toml").read_text()
+    web = example.replace('{ name = "channel", type = "text"', '{ name = "channel", type = "text", enum = ["web"]')
+    (tmp_path / "web.toml").write_text(web)
+    words = ("produce", "--profile", "sales", "--topic", "bench-contract", "--partitions", "1", "--seed", "3")
+    done = bench(*words, "--messages", "1000", "--contract", tmp_path / "web.toml", server=kafka.bootstrap_servers)
+    assert done.returncode == 1
+    assert re.search(r"refused before sending \d[\d,]*: channel: not one of the allowed values", done.stderr)
+    (found,) = values(kafka, "bench-contract")
+    assert len(found) == 1000 and {msgspec.json.decode(value)["channel"] for value in found} == {"web"}
+
+
+def test_nothing_is_sent_when_every_record_breaks_the_contract(kafka: KafkaServer, tmp_path: Path) -> None:
+    example = (ROOT / "examples/sales/ingestd.toml").read_text()
+    (tmp_path / "none.toml").write_text(example.replace('name = "id",', 'name = "id", max_length = 3,'))
+    words = ("produce", "--profile", "sales", "--topic", "bench-none", "--messages", "10")
+    done = bench(*words, "--contract", tmp_path / "none.toml", server=kafka.bootstrap_servers)
+    assert (done.returncode, len(done.stderr.splitlines()[-1:])) == (1, 1)
+    assert "break the contract" in done.stderr and "id: longer than 3 characters" in done.stderr
+    assert sum(map(len, values(kafka, "bench-none"))) == 0
