@@ -3,6 +3,7 @@
 Classes are from appendix A of the PostgreSQL manual ("PostgreSQL Error Codes").
 """
 
+import re
 from enum import Enum
 
 import psycopg
@@ -55,9 +56,9 @@ _CONNECT_HALTS = (
     "no password supplied",
     "no pg_hba.conf entry",
     "authentication failed",
-    'database "',
-    'role "',
+    "is not permitted to log in",
 )
+_DOES_NOT_EXIST = re.compile(r'(database|role) "[^"]*" does not exist')
 
 
 def verdict(sqlstate: str | None) -> Verdict:
@@ -85,7 +86,7 @@ def connect_error(error: psycopg.Error, where: str) -> IngestdError:
     `where` is host:port/database, without secrets.
     """
     text = " ".join(str(error).split())
-    if any(words in text and ("database" not in words or "does not exist" in text) for words in _CONNECT_HALTS):
+    if any(words in text for words in _CONNECT_HALTS) or _DOES_NOT_EXIST.search(text):
         return Halt(
             f"PostgreSQL at {where} refuses the login: {text}; mend store.url or the role, then reload (HUP) or restart"
         )

@@ -79,6 +79,20 @@ def test_class_that_a_test_cannot_raise_has_its_verdict(sqlstate: str | None, ex
     assert verdict(sqlstate) is expected
 
 
+def test_serialization_failure_is_retried(database: str) -> None:
+    with connect(database, "one") as one, connect(database, "other") as other:
+        one.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        one.commit()
+        for session in (one, other):
+            session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            session.execute("SELECT a FROM t")
+        one.execute("UPDATE t SET a = 2")
+        one.commit()
+        with pytest.raises(psycopg.errors.SerializationFailure) as raised:
+            other.execute("UPDATE t SET a = 3")
+    assert type(decide(raised.value, "here")) is Retryable
+
+
 def test_detail_of_an_error_with_row_contents_is_not_said(database: str) -> None:
     with connect(database, "test") as connection:
         connection.execute("CREATE TABLE t (a text PRIMARY KEY)")
@@ -102,3 +116,43 @@ def test_refused_connection_gets_its_decision_and_shows_no_password(
     with pytest.raises(decision) as refused:
         connect(url, "test")
     assert "very-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "decision", "said"),
+    [
+        ("CONNECTION LIMIT 0", Retryable, "too many connections for role"),
+        ("PASSWORD 'another'", Halt, "password authentication failed"),
+        ("NOLOGIN", Halt, "is not permitted to log in"),
+    ],
+)
+def test_login_that_the_role_no_longer_has_gets_its_decision(
+    database: str, change: str, decision: type[IngestdError], said: str
+) -> None:
+    """53300, 28P01, 28000: libpq gives the words only. Too many sessions end by themselves, a password does not."""
+    role = f"login_{database.rsplit('/', 1)[1]}"
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'very-secret'".encode())
+        try:
+            url = psycopg.conninfo.make_conninfo(database, user=role, password="very-secret")
+            connect(url, "test").close()
+            admin.execute(f"ALTER ROLE {role} {change}".encode())
+            with pytest.raises(decision) as refused:
+                connect(url, "test")
+        finally:
+            admin.execute(f"DROP ROLE {role}".encode())
+    assert said in str(refused.value)
+    assert "very-secret" not in str(refused.value)
+
+
+def test_database_without_a_free_connection_is_retried(database: str) -> None:
+    name = database.rsplit("/", 1)[1]
+    role = f"login_{name}"
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'w'".encode())
+        admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0".encode())
+        try:
+            with pytest.raises(Retryable, match="too many connections for database"):
+                connect(psycopg.conninfo.make_conninfo(database, user=role, password="w"), "test")
+        finally:
+            admin.execute(f"DROP ROLE {role}".encode())
