@@ -96,13 +96,13 @@ class Store(Options, frozen=True, kw_only=True):
     synchronous_commit: Annotated[
         Literal["on", "off", "local", "remote_write", "remote_apply"],
         Meta(
-            description="PostgreSQL's synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together."
+            description="PostgreSQL's synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together. With SQLite \"on\" is synchronous = FULL, \"off\" is NORMAL: after a power cut the last commits may be gone, rows and cursor together."
         ),
     ] = "on"
     lock_timeout: Annotated[
         Secs,
         Meta(
-            description="How long a statement of ingestd waits for a lock before the batch is rolled back and tried again."
+            description="How long a statement of ingestd waits for a lock before the batch is rolled back and tried again; with SQLite 5 s at most, because its worker cannot say meanwhile what it waits for."
         ),
     ] = Secs(30)
 
@@ -130,7 +130,7 @@ class Workers(Options, frozen=True, kw_only=True):
     max_workers: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="Worker processes of this host at most; beyond it a worker carries several partitions. Default: max(4, 2 x cores).",
+            description="Worker processes of this host at most; beyond it a worker carries several partitions. Default: max(4, 2 x cores); with SQLite, which has one writer at a time, one for each pipeline.",
         ),
     ] = None
     prefetch: Annotated[

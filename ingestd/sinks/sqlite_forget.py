@@ -1,26 +1,28 @@
-"""Deleted keys that SQLite remembers, forgotten when their time is over. Knows no sink."""
+"""Forgets in SQLite which keys were hard deleted, when their time is over. Knows no election and no clock."""
 
 import sqlite3
 
-_STEP_KEYS = 1_000
-_DELETE = """
-DELETE FROM ingestd_versions WHERE (pipeline, key) IN (
-    SELECT pipeline, key FROM ingestd_versions
-    WHERE pipeline = :pipeline AND deleted AND julianday(changed_at) < julianday('now') - :secs / 86400.0 LIMIT :step)
-"""
+from ingestd.stores.sqlite_file import begin
+
+_OLD = "changed_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?)"
+_STEP_KEYS = 10_000
 
 
 def forget_deleted(connection: sqlite3.Connection, pipeline: str, older_than_secs: float) -> int:
-    """How many deleted keys were forgotten, in short steps: the file has one writer at a time.
+    """How many deleted keys were forgotten, in steps that commit. An older upsert of one brings its row back.
 
     Raises: sqlite3.Error as it comes.
     """
-    if not connection.execute("PRAGMA table_info(ingestd_versions)").fetchall():
+    exists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ingestd_versions'"
+    if not connection.execute(exists).fetchone()[0]:
         return 0
+    chosen = f"SELECT key FROM ingestd_versions WHERE pipeline = ?1 AND deleted AND {_OLD.replace('?', '?2')} LIMIT ?3"
+    statement = f"DELETE FROM ingestd_versions WHERE pipeline = ?1 AND key IN ({chosen})"
     forgotten = 0
     while True:
-        values = {"pipeline": pipeline, "secs": older_than_secs, "step": _STEP_KEYS}
-        deleted = connection.execute(_DELETE, values).rowcount
-        forgotten += deleted
-        if deleted < _STEP_KEYS:
+        cursor = begin(connection)
+        step = int(cursor.execute(statement, (pipeline, f"-{older_than_secs} seconds", _STEP_KEYS)).rowcount)
+        cursor.execute("COMMIT")
+        forgotten += step
+        if step < _STEP_KEYS:
             return forgotten

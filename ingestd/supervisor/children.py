@@ -17,6 +17,7 @@ from ingestd.board import Board, SlotCell
 from ingestd.errors import ExitCode, IngestdError
 from ingestd.logs import get_logger
 from ingestd.signals import Stop
+from ingestd.supervisor.sole import is_stopped
 
 log = get_logger()
 
@@ -24,6 +25,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 ABORT_SECS = 5.0
 """How long a stuck child may take to dump its stacks before it is killed."""
+STOPPED_SECS = 4.0
+"""How long a child that a signal has stopped may keep the others waiting."""
 FIRST_BEAT_SECS = 60.0
 """Added to the patience for a child that has not yet beaten: imports, connections, a claim."""
 
@@ -43,6 +46,7 @@ class Child:
         self._board = board
         self._last_beat = 0
         self._quiet_secs = 0.0
+        self._stopped_secs = 0.0
         board.set_slot(slot, SlotCell.PID, pid)
 
     def has_beaten(self) -> bool:
@@ -81,6 +85,13 @@ class Child:
         log.error("child stuck", child=self.name, pid=self.pid, quiet_secs=round(self._quiet_secs, 1))
         os.kill(self.pid, signal.SIGABRT)
         self.kill_at = now + ABORT_SECS
+
+    def kill_if_stopped(self, elapsed_secs: float) -> None:
+        """SIGKILL when a signal has stopped it for some seconds, for stores where it may have the only write lock."""
+        self._stopped_secs = self._stopped_secs + elapsed_secs if is_stopped(self.pid) else 0.0
+        if self._stopped_secs > STOPPED_SECS and not self.killed:
+            log.error("child killed", child=self.name, pid=self.pid, why="stopped by a signal; the others wait for it")
+            self.kill()
 
     def reap(self) -> int | None:
         """Its exit code when it has ended (negative: the signal that ended it), else None."""

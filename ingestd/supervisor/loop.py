@@ -3,7 +3,6 @@
 A single-threaded loop of verbs. Knows no Kafka, database or Arrow library: what the children do comes as callables.
 """
 
-import os
 import selectors
 import signal
 import time
@@ -22,6 +21,7 @@ from ingestd.supervisor.children import Child, fork_child
 from ingestd.supervisor.fleet import BOOT_ATTEMPTS, Fleet
 from ingestd.supervisor.group_view import GroupView
 from ingestd.supervisor.siblings import Sibling, needs_keeper
+from ingestd.supervisor.sole import default_workers, is_sole
 from ingestd.supervisor.systemd import Notifier
 
 log = logs.get_logger()
@@ -111,11 +111,10 @@ class Supervisor:
         self._group: GroupView | None = None
         self._log_ends: dict[TopicPartition, int] | None = None
         self._topics = [pipeline.topic for pipeline in config.pipeline]
-        cores = len(os.sched_getaffinity(0))
         self._fleet = Fleet(
             self._board,
             self._topics,
-            config.workers.max_workers or max(4, 2 * cores),
+            config.workers.max_workers or default_workers(config),
             config.workers.restart_backoff,
             self._fork_worker,
         )
@@ -242,8 +241,11 @@ class Supervisor:
             self._fleet.distrust(now)
         for child in self._children():
             child.kill_if_overdue(now)
+            elapsed_secs = min(late_secs, 2 * TICK_SECS)
+            if is_sole(self._config):
+                child.kill_if_stopped(elapsed_secs)
             if child is not self._status.child or child.has_beaten():
-                child.abort_if_stuck(now, min(late_secs, 2 * TICK_SECS), self._config.workers.stuck_after)
+                child.abort_if_stuck(now, elapsed_secs, self._config.workers.stuck_after)
 
     def _advance_stop(self) -> None:
         """Once the workers are gone the membership goes; after it keeper and status page; then the next life."""
