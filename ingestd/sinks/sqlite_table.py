@@ -128,17 +128,32 @@ class _Block:
         if count > 1:
             for n in range(at, at + count):
                 self.write(n, 1, kind)
-        elif error is not None:
+        elif error is not None and not (kind.kept and self._update(at, kind, error)):
             self.dead.append(self._refused(at, error))
 
-    def _try(self, at: int, count: int, kind: Kind) -> sqlite3.Error | None:
+    def _update(self, at: int, kind: Kind, refused: sqlite3.Error) -> bool:
+        """Whether a record that lacks what a new row needs is settled: its row is there, or there is none to delete."""
+        if row_sqlstate(refused) != "23502":
+            return False
+        values = self._batch.row(at)
+        key = [values[place] for place in self._key_places]
+        there = self._cursor.execute(self._sql.existing(1), key).fetchone()[0]
+        if not there:
+            self.counts.deleted += kind.deletes
+            return kind.deletes
+        error = self._try(at, 1, kind, self._sql.update(kind))
+        if error is not None:
+            self.dead.append(self._refused(at, error))
+        return True
+
+    def _try(self, at: int, count: int, kind: Kind, statement: str = "") -> sqlite3.Error | None:
         """Count the rows when they went in; the error, with nothing left behind, when one of them is refused."""
         cursor = self._cursor
         # A statement that fails may leave its first rows behind (RAISE(FAIL), a constraint ON CONFLICT FAIL).
         cursor.execute("SAVEPOINT ingestd")
         try:
             new = self._new_keys(at, count) if self._table.mode == "upsert" else 0
-            changed = cursor.execute(self._sql.insert(kind, count), self._batch.row(at, count)).rowcount
+            changed = cursor.execute(statement or self._sql.insert(kind, count), self._batch.row(at, count)).rowcount
         except sqlite3.Error as error:
             if row_sqlstate(error) is None:
                 raise

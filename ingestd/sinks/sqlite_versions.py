@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ingestd_versions (
     PRIMARY KEY (pipeline, key)
 ) WITHOUT ROWID
 """
-_FIND = "SELECT version FROM ingestd_versions WHERE pipeline = ? AND key = ?"
+_FIND = 'SELECT version, partition, "offset" FROM ingestd_versions WHERE pipeline = ? AND key = ?'
 _REMEMBER = """
 INSERT INTO ingestd_versions (pipeline, key, version, partition, "offset", deleted, changed_at)
 VALUES (?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
@@ -83,22 +83,25 @@ class SqliteVersions:
         key = [values[place] for place in self._key_places]
         named = (self._pipeline.name, orjson.dumps(key, default=bytes.hex).decode())
         stored = cursor.execute(_FIND, named).fetchone()
-        if stored is not None and not self._is_newer(version, orjson.loads(stored[0]), kind.replayed):
-            return "stale"
         record = batch.record(n)
         place = (record.partition(), record.offset(), kind.deletes)
+        if stored is not None:
+            # Of equals the later of one partition wins, also when both were committed before.
+            settles = not kind.replayed or (place[0] == stored[1] and place[1] > stored[2])
+            if not self._is_newer(version, orjson.loads(stored[0]), settles):
+                return "stale"
         cursor.execute(_REMEMBER, (*named, orjson.dumps(list(version), default=bytes.hex).decode(), *place))
         if kind.deletes:
             cursor.execute(self._sql.delete(), key)
             return "deleted"
         there = cursor.execute(self._sql.existing(1), key).fetchone()[0]
         # A row that was there before its version was remembered keeps what is newer.
-        changed = cursor.execute(self._sql.insert(kind, 1, stored is None), values).rowcount
+        make = self._sql.update(kind, stored is None) if there else self._sql.insert(kind, 1, stored is None)
+        changed = cursor.execute(make, values).rowcount
         return "stale" if not changed else "updated" if there else "inserted"
 
-    def _is_newer(self, version: Any, stored: Any, replayed: bool) -> bool:
-        if self._sql.version is None:
-            return not replayed
+    def _is_newer(self, version: Any, stored: Any, settles: bool) -> bool:
+        """`settles` says which of equal versions is later."""
         for number, new, old in zip(self._numeric, version, stored, strict=True):
             if isinstance(new, bytes):
                 new = new.hex()
@@ -107,7 +110,7 @@ class SqliteVersions:
             if new is None or old is None:
                 return old is None
             return bool(Decimal(new) > Decimal(old) if number else new > old)
-        return not replayed
+        return settles
 
 
 def _refused(batch: SqliteBatch, n: int, error: sqlite3.Error) -> DeadLetter:

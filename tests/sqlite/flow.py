@@ -64,13 +64,14 @@ CREATE TRIGGER slow AFTER INSERT ON sink WHEN new.record_id % 1000 = 0 AND new.r
 
 
 class _Ledger:
-    """A connection that reads `ingestd.cursors` as `ingestd_cursors`, for the checker's questions."""
+    """A connection for the checker's questions, which are PostgreSQL's: there || binds less than %."""
 
     def __init__(self, connection: sqlite3.Connection):
         self._connection = connection
 
     def execute(self, query: str) -> sqlite3.Cursor:
-        return self._connection.execute(query.replace("ingestd.", "ingestd_"))
+        query = query.replace("ingestd.", "ingestd_").replace("record_id % 89", "(record_id % 89)")
+        return self._connection.execute(query)
 
 
 class FileFlow:

@@ -51,7 +51,7 @@ def flow(kafka: KafkaServer, tmp_path: Path) -> Iterator[MakeFlow]:
 def test_killed_workers_and_supervisors_lose_and_double_nothing(flow: MakeFlow, log: str) -> None:
     here = flow(log)
     daemon = here.start()
-    for n in range(10):
+    for n in range(8):
         here.wait_for_progress(random.randrange(1, 6000))
         if n % 3 == 2:
             os.kill(daemon.pid, signal.SIGKILL)
