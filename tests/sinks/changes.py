@@ -74,7 +74,7 @@ def rows_of(bench: Bench, *columns: str) -> list[Any]:
 
 def on_disk(bench: Bench, table: str = "t") -> list[Any]:
     """Every row with its place and its writer: equal only when no row was written since."""
-    return ask(bench.url, f"SELECT ctid::text, xmin::text, {table}::text FROM {table} ORDER BY 1")
+    return ask(bench.url, f"SELECT ctid::text, xmin::text, r::text FROM {table} r ORDER BY 1")
 
 
 def counted(bench: Bench) -> Counts:
