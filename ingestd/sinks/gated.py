@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from ingestd.batch import DeadLetter, Outcome, Rows, dead_letter
+from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
 from ingestd.sinks.ladder import Way
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused
 from ingestd.stores.store import Transaction
@@ -88,10 +88,15 @@ class GatedSink:
         new = self._gate.admit(batch.rows, tx)
         duplicates = len(new) - new.true_count
         behind = self._sink.prepare(_only(batch.rows, new)) if duplicates else batch.behind
-        outcome = self._sink.write(behind, tx, way)
-        if outcome.dead:
+        outcome = Outcome(Counts(), [])
+        try:
+            outcome = self._sink.write(behind, tx, way)
+            dead = outcome.dead
+        except RecordsRefused as refused:
+            dead = refused.dead
+        if dead:
             self._count_round(batch.rows)
-            raise RecordsRefused(outcome.dead + (_same_again(batch.rows, new, outcome.dead) if duplicates else []))
+            raise RecordsRefused(dead + (_same_again(batch.rows, new, dead) if duplicates else []))
         outcome.counts.duplicates += duplicates
         return outcome
 

@@ -47,9 +47,10 @@ def _wait_for_waiter(url: str) -> None:
         threading.Event().wait(0.02)
 
 
-def test_writers_with_overlapping_keys_in_random_order_do_not_deadlock(bench: MakeBench) -> None:
+@pytest.mark.parametrize("mode", ["insert", "upsert"])
+def test_writers_with_overlapping_keys_in_random_order_do_not_deadlock(bench: MakeBench, mode: str) -> None:
     """Batches of 5,000, gate keys and table keys in unrelated orders."""
-    writers = [bench(_DDL if n == 0 else "", _COLUMNS, (n,), **_GATE) for n in range(4)]
+    writers = [bench(_DDL if n == 0 else "", _COLUMNS, (n,), mode=mode, **_GATE) for n in range(4)]
     chance = random.Random(7)
     rows = [{"id": f"{n * 7919 % 9000:05}", "event": f"e{n * 104729 % 9000}", "v": 1} for n in range(9000)]
 
