@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestd.config.file import load
+from ingestd.config.store_url import is_sqlite_url, sqlite_path
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
 if TYPE_CHECKING:
@@ -58,12 +59,34 @@ def _pipeline(config: "Config", name: str | None) -> "Pipeline":
 
 
 def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
-    from ingestd.stores.cursors import read_cursor_rows
-    from ingestd.stores.postgres import connect
     from ingestd.stores.store import LedgerKey
 
+    key = LedgerKey(pipeline.name, pipeline.topic)
+    if is_sqlite_url(config.store.url):
+        from ingestd.stores import sqlite_cursors
+
+        return sqlite_cursors.read_cursor_rows(sqlite_path(config.store.url), key)
+    from ingestd.stores.cursors import read_cursor_rows
+    from ingestd.stores.postgres import connect
+
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
-        return read_cursor_rows(connection, LedgerKey(pipeline.name, pipeline.topic))
+        return read_cursor_rows(connection, key)
+
+
+def _move(config: "Config", pipeline: "Pipeline", moves: "list[Move]", rebuild: bool) -> None:
+    from ingestd.stores.store import LedgerKey
+
+    key = LedgerKey(pipeline.name, pipeline.topic)
+    if is_sqlite_url(config.store.url):
+        from ingestd.stores import sqlite_cursors
+
+        sqlite_cursors.move_cursors(sqlite_path(config.store.url), key, moves, rebuild)
+        return
+    from ingestd.stores.cursors import move_cursors
+    from ingestd.stores.postgres import connect
+
+    with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
+        move_cursors(connection, key, moves, rebuild)
 
 
 def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
@@ -79,10 +102,6 @@ def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
 
 
 def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: argparse.Namespace) -> int:
-    from ingestd.stores.cursors import move_cursors
-    from ingestd.stores.postgres import connect
-    from ingestd.stores.store import LedgerKey
-
     rows = {row.partition: row for row in _rows(config, pipeline)}
     wanted = sorted(args.partition or rows)
     if missing := [p for p in wanted if p not in rows]:
@@ -97,8 +116,7 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
     if not args.yes and not _confirmed():
         print("nothing was changed; add --yes to move without being asked")
         return ExitCode.OK
-    with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
-        move_cursors(connection, LedgerKey(pipeline.name, pipeline.topic), moves, args.rebuild)
+    _move(config, pipeline, moves, args.rebuild)
     print("moved; a running daemon takes a halted partition up again after a reload (HUP) or restart")
     return ExitCode.OK
 
@@ -152,7 +170,7 @@ def _rebuilding(pipeline: "Pipeline") -> str:
     if pipeline.dedupe:
         also.append(f"the seen keys in {pipeline.dedupe.table}, or every record is a duplicate")
     if table.delete and table.delete.how == "hard":
-        also.append("this pipeline's rows of ingestd.versions, or deleted and older records stay out")
+        also.append(f"ingestd.versions_{pipeline.name}, or deleted and older records stay out")
     return "; empty also ".join([f"rebuild: {filled[table.mode]}", *also])
 
 

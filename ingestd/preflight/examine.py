@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ingestd.config.file import redact
 from ingestd.config.options import Config
+from ingestd.config.store_url import is_sqlite_url
 from ingestd.preflight.findings import Finding
 
 
@@ -17,13 +18,22 @@ def examine(config: Config) -> Iterator[Finding]:
     # Both load libraries of 30 MB and more: `ingestd check --offline` needs neither.
     from ingestd.preflight.kafka import examine_kafka
     from ingestd.preflight.registry import examine_registry
-    from ingestd.preflight.store import examine_store
 
-    for part in (examine_kafka, examine_registry, examine_store):
+    for part in (examine_kafka, examine_registry, _store(config)):
         for found in part(config):
             yield Finding(
                 found.state, found.subject, _one_line(redact(found.message, config)), found.mend, found.configuration
             )
+
+
+def _store(config: Config) -> Callable[[Config], Iterator[Finding]]:
+    if is_sqlite_url(config.store.url):
+        from ingestd.preflight.sqlite import examine_sqlite
+
+        return examine_sqlite
+    from ingestd.preflight.store import examine_store
+
+    return examine_store
 
 
 def _one_line(text: str) -> str:
