@@ -12,8 +12,9 @@ from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
 if TYPE_CHECKING:
-    from ingestd.batch import Rows
+    from ingestd.batch import Decode, Rows
     from ingestd.config.options import Config, Pipeline
+    from ingestd.redrive.mend import Mending
     from ingestd.redrive.redrive import Result
     from ingestd.stores.dead_letters import DeadLetterBox, Wanted
     from ingestd.stores.store import Store
@@ -233,21 +234,46 @@ def _redrive(
     wanted: "Wanted",
     args: argparse.Namespace,
 ) -> int:
-    from ingestd.decode.json import make_decoder
-    from ingestd.redrive.mend import Mending
     from ingestd.redrive.redrive import Redrive
     from ingestd.sinks.open import open_sink
     from ingestd.stores.store import LedgerKey
 
-    mending = Mending(args.fix, args.fix_text, None)
-    read_as = msgspec.structs.replace(pipeline, format="json") if mending and pipeline.format != "raw" else pipeline
-    sink = open_sink(config.store, pipeline)
+    mending = _mending(config, pipeline, args)
+    pipeline = _with_evolved_columns(config, pipeline, store)
+    decode = _decoder(config, pipeline, mended=bool(mending))
     key = LedgerKey(pipeline.name, pipeline.topic)
-    redrive = Redrive(store, sink, box, key, make_decoder(read_as), keep=not args.dry_run)
+    redrive = Redrive(store, open_sink(config.store, pipeline), box, key, decode, keep=not args.dry_run)
     shown = _Shown() if args.dry_run else None
     ids = box.find(wanted)
     result = redrive.run(ids, mending, shown.show if shown else lambda rows: None)
     return _report(result, len(ids), args.dry_run)
+
+
+def _mending(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> "Mending":
+    from ingestd.decode.formats import value_reader
+    from ingestd.redrive.mend import Mending
+
+    if pipeline.format == "raw" and args.fix:
+        raise ConfigError(['--fix: format = "raw" has no fields; mend the payload with --fix-text'])
+    plain = pipeline.format in ("json", "raw") or not (args.fix or args.fix_text)
+    return Mending(args.fix, args.fix_text, None if plain else value_reader(pipeline, config.schema_registry))
+
+
+def _decoder(config: "Config", pipeline: "Pipeline", mended: bool) -> "Decode":
+    """A mended record is JSON, whatever format it came in."""
+    from ingestd.decode.json import make_decoder
+
+    if mended and pipeline.format != "raw":
+        return make_decoder(msgspec.structs.replace(pipeline, format="json"))
+    return make_decoder(pipeline, config.schema_registry)
+
+
+def _with_evolved_columns(config: "Config", pipeline: "Pipeline", store: "Store") -> "Pipeline":
+    """The pipeline with the columns that `on_new_field = "evolve"` has added."""
+    from ingestd.logs import get_logger
+    from ingestd.worker.evolution import Evolution
+
+    return Evolution(config.store, pipeline, get_logger()).pipeline(store)
 
 
 class _Shown:

@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from urllib.parse import unquote
 
 from ingestd.config.checks_columns import check_columns, check_paths
+from ingestd.config.checks_dead_letters import check_dead_letters
 from ingestd.config.checks_formats import check_formats
 from ingestd.config.checks_gate import check_gates
 from ingestd.config.checks_rules import check_rules
@@ -63,6 +64,7 @@ def check_all(config: Config, findings: Findings) -> None:
     check_columns(config.pipeline, findings)
     check_formats(config, findings)
     check_gates(config.pipeline, findings)
+    check_dead_letters(config.pipeline, findings)
     check_store(config, findings)
     check_rules(config.pipeline, findings)
 

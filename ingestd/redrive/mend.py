@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ingestd.batch import Headers
+from ingestd.decode.framing import Unreadable
 from ingestd.redrive.expressions import Expression, Fix, FixFailed
 from ingestd.stores.dead_letters import Letter
 
@@ -62,12 +63,19 @@ class Mending:
         record = LetterRecord(letter, letter.payload)
         if not self:
             return record
-        payload = letter.payload if self._json_of is None else self._json_of(record)
+        payload = letter.payload if self._json_of is None else self._as_json(record)
         if self._text is not None:
             payload = self._mended_text(payload or b"")
         if self._fixes:
             payload = self._mended_fields(payload, letter)
         return LetterRecord(letter, payload)
+
+    def _as_json(self, record: LetterRecord) -> bytes | None:
+        assert self._json_of is not None
+        try:
+            return self._json_of(record)
+        except Unreadable as error:
+            raise FixFailed(f"--fix: the payload cannot be read: {error}") from error
 
     def _mended_text(self, payload: bytes) -> bytes:
         assert self._text is not None

@@ -15,7 +15,7 @@ from msgspec import Struct, field, structs
 
 from ingestd.batch import Chunk, Counts, DeadLetter, Decode, Rows, Tile
 from ingestd.config import options as cfg
-from ingestd.errors import IngestdError, LeaseLost, Retryable
+from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.redrive.expressions import FixFailed
 from ingestd.redrive.mend import LetterRecord, Mending
 from ingestd.sinks.ladder import Way
@@ -176,6 +176,9 @@ class Redrive:
         while records:
             tiles = _tiles(records)
             rows = self._decode(Chunk(tiles, records))
+            if rows.new_fields:
+                names = ", ".join(rows.new_fields)
+                raise Halt(f"letters have new fields without a column: {names}; add the columns to the configuration")
             self._store.letters = {(r.partition(), r.offset()): r.letter for r in records}
             self._writer.topic_ids = {tile.partition: topic_id for tile in tiles}
             try:

@@ -3,11 +3,16 @@
 from typing import Any
 
 from ingestd.config import options as cfg
+from ingestd.stores.open import is_sqlite
 from ingestd.stores.store import LedgerKey
 
 
 def open_letters(options: cfg.Store, store: Any, key: LedgerKey) -> Any:
     """The `DeadLetterBox` and `Outbox` of `key`, on the connection of `store`."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite_letters import SqliteLetters
+
+        return SqliteLetters(options.url, store, key)
     from ingestd.stores.postgres_letters import PostgresLetters
 
     return PostgresLetters(store, key)

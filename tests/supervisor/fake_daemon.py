@@ -15,7 +15,7 @@ import msgspec
 
 from ingestd.board import Board, Lane, LaneState, Slot
 from ingestd.channel import Channel
-from ingestd.config.options import Column, Config, Kafka, Log, Pipeline, Store, Table, Workers
+from ingestd.config.options import Column, Config, DeadLetters, Kafka, Log, Pipeline, Store, Table, Workers
 from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
@@ -95,6 +95,17 @@ def fake_status(config: Config, board: Board, stop: Stop) -> int:
     return 0
 
 
+def fake_keeper(config: Config, board: Board, stop: Stop) -> int:
+    note("keeper", "start")
+    board.beat(Slot.KEEPER)
+    if (CONTROL / "keeper-halts").exists():
+        return ExitCode.HALTED
+    while not stop.wait(0.02):
+        board.beat(Slot.KEEPER)
+    note("keeper", "end")
+    return 0
+
+
 def load(name: str) -> Config:
     options = json.loads((CONTROL / name).read_text())
     if options.get("broken"):
@@ -102,10 +113,13 @@ def load(name: str) -> Config:
     topics = options.get("topics", ["t"])
     table = Table(name="t")
     columns = (Column(name="a", type="text"),)
+    letters = DeadLetters(topic=options.get("dead_letter_topic"))
     return Config(
         kafka=Kafka(bootstrap_servers="none:1", group_id=options.get("group", "g")),
         store=Store(url="postgresql://u:hidden-word@none/d"),
-        pipeline=tuple(Pipeline(name=name, topic=name, column=columns, table=table) for name in topics),
+        pipeline=tuple(
+            Pipeline(name=name, topic=name, column=columns, table=table, dead_letters=letters) for name in topics
+        ),
         workers=msgspec.convert(options.get("workers", {}), Workers, strict=False, dec_hook=lambda t, v: t(v)),
         log=Log(format="json", level="debug"),
     )
@@ -118,7 +132,7 @@ def main() -> int:
         redaction=lambda config: lambda text: text.replace("hidden-word", "***"),
         until_caught_up=until,
     )
-    targets = Targets(worker=fake_worker, membership=fake_membership, status=fake_status)
+    targets = Targets(worker=fake_worker, membership=fake_membership, status=fake_status, keeper=fake_keeper)
     return Supervisor(load("config.json"), targets, options).run()
 
 
