@@ -19,6 +19,7 @@ from ingestd.config.checks_formats import check_formats
 from ingestd.config.checks_gate import check_gates
 from ingestd.config.checks_rules import check_rules
 from ingestd.config.checks_store import check_store, sqlite_url_problems
+from ingestd.config.checks_table import check_tables
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
 from ingestd.schema import ColumnType, parse_type
@@ -63,6 +64,7 @@ def check_all(config: Config, findings: Findings) -> None:
     _check_pipelines(config.pipeline, findings)
     check_columns(config.pipeline, findings)
     check_formats(config, findings)
+    check_tables(config.pipeline, findings)
     check_gates(config.pipeline, findings)
     check_dead_letters(config.pipeline, findings)
     check_store(config, findings)
