@@ -242,3 +242,12 @@ def test_float_of_four_bytes_is_what_it_was() -> None:
     read = avro({"type": "record", "name": "R", "fields": [{"name": "f", "type": "float"}]})
     [given] = struct.unpack("<f", struct.pack("<f", 0.1))
     assert msgspec.json.decode(read(HEADER + struct.pack("<f", 0.1))) == {"f": given}
+
+
+@pytest.mark.parametrize("on_bad", ["dead_letter", "strip", "null"])
+@pytest.mark.parametrize("column", [{"source": "key"}, {"path": "a.b"}, {"path": "k"}])
+def test_unreadable_value_is_refused_whatever_columns_read(on_bad: str, column: dict[str, str]) -> None:
+    """Nothing of it may be a row, also where no column reads the value or all may be null."""
+    rows = decoded("msgpack", [b"\x80", b"\xc1", b"\x80"], {"name": "k", "type": "text", **column}, on_bad=on_bad)
+    assert (rows.columns.num_rows, [record.offset() for record in rows.records]) == (2, [100, 102])
+    assert list(reasons(rows)) == [1]
