@@ -1,4 +1,4 @@
-"""docs/api.md, rendered from the structs of the JSON view. Knows only those."""
+"""docs/api.md, rendered from the structs of the JSON view and the contract API. Knows only those."""
 
 import types
 import typing
@@ -6,12 +6,13 @@ import typing
 import msgspec
 from msgspec import Meta, Struct
 
+from ingestd.reference.contract import render_contract
 from ingestd.status.health import Reason
 from ingestd.status.view import ChildView, HistoryView, PartitionView, PipelineView, StatusView, TotalView
 
 _HEAD = """# The status server
 
-Generated from `ingestd/status/view.py`; do not edit.
+Generated from `ingestd/status/view.py` and `ingestd/contract`; do not edit.
 
 | path | answer |
 |---|---|
@@ -88,4 +89,4 @@ def _section(struct: type[Struct]) -> str:
 
 def render() -> str:
     """The whole page, as docs/api.md must be."""
-    return _HEAD + "".join(map(_section, _STRUCTS))
+    return _HEAD + "".join(map(_section, _STRUCTS)) + render_contract()
