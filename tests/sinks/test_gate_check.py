@@ -1,15 +1,18 @@
 """Whether a table serves as a gate; every printed statement is run and must mend it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from ingestd.config import options as cfg
+from ingestd.config.file import load
 from ingestd.errors import Halt
 from ingestd.preflight.findings import State
 from ingestd.preflight.gate import examine_gate
+from ingestd.preflight.store import examine_store
 from ingestd.sinks.gate import PostgresGate
 from ingestd.stores.gate_check import check_gate
 from tests.sinks.contracts import ask, pipeline_of
@@ -119,3 +122,16 @@ def test_check_says_why_the_gate_cannot_be_made(connection: Connection) -> None:
     (found,) = examine_gate(connection, pipeline_of({"id": "text", "event": "text"}, dedupe=dedupe))
     assert found.state is State.FAIL
     assert 'cannot be created: schema "nowhere" does not exist' in found.message
+
+
+def test_ingestd_check_names_the_gates_problem(database: str, tmp_path: Path) -> None:
+    column = '{ name = "id", type = "text", required = true }'
+    (tmp_path / "c.toml").write_text(
+        f'[kafka]\nbootstrap_servers = "localhost:1"\ngroup_id = "g"\n[store]\nurl = "{database}"\n'
+        f'[[pipeline]]\nname = "p"\ntopic = "t"\ncolumn = [{column}]\ndedupe = {{ table = "seen", key = "id" }}\n'
+        'table = { name = "orders", mode = "insert", key = ["id"], create = true }\n'
+    )
+    found = {finding.subject: finding for finding in examine_store(load(tmp_path / "c.toml", {}))}
+    assert found["table orders"].state is State.OK
+    assert found["gate seen"].state is State.FAIL
+    assert "write dedupe.create = true, or create it" in found["gate seen"].message
