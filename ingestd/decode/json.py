@@ -92,6 +92,8 @@ def make_decoder(
         if sort is None:
             return _part(own, marks, records, values)
         sorted_out, refused = sort(records, values)
+        if len(sorted_out) == 1 and not refused:
+            return _part(kinds[id(sorted_out[0][0])], marks, records, values)
         parts = [
             (rows, _part(kinds[id(plan)], marks, [records[row] for row in rows], [values[row] for row in rows]))
             for plan, rows in sorted_out

@@ -32,18 +32,20 @@ def sorter_of(plans: Plans, version_field: str | None) -> Sorter | None:
         return None
 
     def sort(records: Sequence[Record], values: Sequence[bytes | None]) -> Sorted:
+        chosen: list[Plan | str] = versions(values) if versions is not None else [plans.own] * len(values)
+        if plans.tombstone_object is not None and None in values:
+            for row, value in enumerate(values):
+                if value is None:
+                    chosen[row] = _tombstone(records[row].key(), plans) or plans.own
         found: dict[int, tuple[Plan, list[int]]] = {}
         refused: dict[int, tuple[str | None, str]] = {}
-        for row, value in enumerate(values):
-            plan: Plan | str = plans.own
-            if value is None:
-                plan = _tombstone(records[row].key(), plans) or plans.own
-            elif versions is not None:
-                plan = versions(value)
+        for row, plan in enumerate(chosen):
             if isinstance(plan, str):
                 refused[row] = None, plan
-                continue
-            found.setdefault(id(plan), (plan, []))[1].append(row)
+            elif id(plan) in found:
+                found[id(plan)][1].append(row)
+            else:
+                found[id(plan)] = (plan, [row])
         return list(found.values()), refused
 
     return sort
@@ -54,19 +56,28 @@ def _tombstone(key: bytes | None, plans: Plans) -> Plan | None:
     return plans.tombstone_object if is_object else plans.tombstone_text
 
 
-def _versions(plans: Plans, version_field: str) -> Callable[[bytes], Plan | str]:
-    """A function from a document to the plan of its version, or to why there is none."""
+def _versions(plans: Plans, version_field: str) -> Callable[[Sequence[bytes | None]], list[Plan | str]]:
+    """A function from documents to the plan of each one's version, or to why there is none."""
     shape = shape_of([Column(name="version", type="jsonb", path=version_field)], optional=[0])
     spellings: dict[bytes, Plan] = {msgspec.json.encode(version): plan for version, plan in plans.by_version.items()}
     spellings[b"null"] = plans.own
+    read: Callable[[Any], Any] = shape.read
 
-    def plan_of(document: bytes) -> Plan | str:
+    def plans_of(documents: Sequence[bytes | None]) -> list[Plan | str]:
         try:
-            ((given,),) = shape.split([shape.read(document)])
+            (given,) = shape.split([read(document or b"{}") for document in documents])
+        except _UNREADABLE:
+            return [plan_of(document) for document in documents]
+        return [plans.own if version is ABSENT else named(version) for version in given]
+
+    def plan_of(document: bytes | None) -> Plan | str:
+        try:
+            ((given,),) = shape.split([read(document)])
         except _UNREADABLE:
             return plans.own
-        if given is ABSENT:
-            return plans.own
+        return plans.own if given is ABSENT else named(given)
+
+    def named(given: Raw) -> Plan | str:
         text = bytes(given)
         if (plan := spellings.get(text)) is not None:
             return plan
@@ -77,7 +88,7 @@ def _versions(plans: Plans, version_field: str) -> Callable[[bytes], Plan | str]
             return plans.by_version[version]
         return f"field {shown(version_field)}: no contract has version {shown(text.decode('utf-8', 'replace'))}"
 
-    return plan_of
+    return plans_of
 
 
 def _decoded(given: Raw) -> Any:

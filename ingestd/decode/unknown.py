@@ -21,6 +21,7 @@ _FIRST_VALUES = 1_000
 _INT8 = range(-(1 << 63), 1 << 63)
 _EXACT_IN_A_DOUBLE = 1 << 53
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
+_TEXT = msgspec.json.Encoder().encode
 _FAILURES = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
@@ -62,21 +63,18 @@ def keeper_of(known: Known) -> Callable[[Sequence[bytes]], tuple[list[Raw], dict
 
 
 def _rest(document: bytes | Raw, known: Known) -> bytes | None:
-    found = []
-    for key, raw in _OBJECT(document).items():
-        inner = known.fields.get(key, _REST)
-        if inner is None:
-            continue
-        value: bytes | Raw | None = raw
-        if inner is not _REST:
-            value = _rest(raw, inner) if bytes(raw).startswith(b"{") else None
-        if value is not None:
-            found.append(msgspec.json.encode(key) + b":" + bytes(value))
-    return b"{" + b",".join(found) + b"}" if found else None
-
-
-_REST = Known({})
-"""Stands for a field that is not known."""
+    fields = _OBJECT(document)
+    read = known.fields
+    found: dict[str, bytes | Raw] = {key: raw for key, raw in fields.items() if key not in read}
+    for key, inner in read.items():
+        raw = fields.get(key) if inner is not None else None
+        if inner is not None and raw is not None and bytes(raw).startswith(b"{"):
+            below = _rest(raw, inner)
+            if below is not None:
+                found[key] = below
+    if not found:
+        return None
+    return b"{" + b",".join([_TEXT(key) + b":" + bytes(raw) for key, raw in found.items()]) + b"}"
 
 
 def newcomers_of(known: Known, ignored: Collection[str]) -> Callable[[Sequence[bytes]], dict[str, str]]:
