@@ -204,13 +204,16 @@ class Expected(Struct, frozen=True):
     """Why it cannot be known."""
 
 
-def expected_rows(partitions: Sequence[Partition], hard_deletes: bool) -> Expected:
-    """From what was inserted since the table was last emptied for a rebuild."""
+def expected_rows(partitions: Sequence[Partition], soft_deletes: bool) -> Expected:
+    """From what was inserted since the table was last emptied for a rebuild.
+
+    A soft delete of a key that has no row makes one, and is counted like one that marks a row.
+    """
     since = [_since_rebuild(account) for account in partitions]
     if any(rebuilt for rebuilt, _ in since) and not all(rebuilt for rebuilt, _ in since):
         return Expected(0, 0, "the table was rebuilt for some partitions only")
     sums = total(fates for _, fates in since)
-    return Expected(sums.inserted - (sums.deleted if hard_deletes else 0), sums.inserted)
+    return Expected(sums.inserted, sums.inserted + (sums.deleted if soft_deletes else 0))
 
 
 def _since_rebuild(account: Partition) -> tuple[bool, Fates]:

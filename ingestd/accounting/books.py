@@ -13,6 +13,7 @@ from psycopg import IsolationLevel
 from ingestd.accounting.ranges import Fates, Range, Span, union
 from ingestd.config import options as cfg
 from ingestd.errors import StartupError
+from ingestd.sinks.versions_sql import versions_table
 from ingestd.stores.open import is_sqlite
 from ingestd.stores.postgres import connect, place
 from ingestd.stores.postgres_errors import first_line
@@ -138,6 +139,17 @@ class Books:
             SELECT {partition}, {offset} FROM {_table(table)}
             WHERE CASE WHEN {condition} THEN 0 ELSE 1 END = 1 ORDER BY 1, 2 LIMIT 100"""
         return self.ask(query, **({"topic": key.topic} if lineage.topic else {}))
+
+
+def live_keys(books: Books, pipeline: str) -> int | None:
+    """How many keys the memory of hard deletes knows as not deleted; None when there is no memory yet."""
+    if books.exists("ingestd.versions"):  # SQLite: one table for all pipelines
+        query = "SELECT count(*) FROM ingestd.versions WHERE pipeline = :pipeline AND NOT deleted"
+        return int(books.ask(query, pipeline=pipeline)[0][0])
+    table = f"ingestd.{versions_table(pipeline)}"
+    if not books.exists(table):
+        return None
+    return int(books.ask(f"SELECT count(*) FROM {_table(table)} WHERE NOT deleted")[0][0])
 
 
 def count_rows(books: Books, table: str) -> int:

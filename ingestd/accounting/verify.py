@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from ingestd.accounting.account import (
+    Expected,
     Partition,
     ReadLog,
     examine_partition,
     expected_rows,
 )
-from ingestd.accounting.books import Books, count_rows, open_books
+from ingestd.accounting.books import Books, count_rows, live_keys, open_books
 from ingestd.accounting.lineage import lineage_of, trace
 from ingestd.accounting.ranges import OLDER_VERSION, written
 from ingestd.config import options as cfg
@@ -124,8 +125,7 @@ def _count_rows(
     least = most = 0
     for one in fillers:
         accounts = partitions if one == pipeline else _partitions(books, LedgerKey(one.name, one.topic))
-        hard = bool(one.table.delete and one.table.delete.how == "hard")
-        expected = expected_rows(accounts, hard)
+        expected = _expected(books, one, accounts)
         if expected.unknown:
             report.notes.append(f"table {table}: how many rows it must have is not known: {expected.unknown}")
             return
@@ -138,5 +138,14 @@ def _count_rows(
         report.problems.append(f"table {table}: {extra}: something else writes here, or rows were there before")
     elif least < most:
         report.notes.append(
-            f"table {table}: {rows} rows, between {least} and {most}: a delete counts also when its key had no row"
+            f"table {table}: {rows} rows, between {least} and {most}: deletes of keys without a row make one, and are "
+            "counted like the others"
         )
+
+
+def _expected(books: Books, pipeline: cfg.Pipeline, partitions: list[Partition]) -> Expected:
+    delete = pipeline.table.delete
+    if delete is None or delete.how == "soft":
+        return expected_rows(partitions, soft_deletes=delete is not None)
+    keys = live_keys(books, pipeline.name)
+    return Expected(keys or 0, keys or 0, None if keys is not None else "there is no memory of deletes yet")

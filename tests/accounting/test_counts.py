@@ -1,7 +1,10 @@
 """`ingestd verify` by counts: whatever a hand changes in table or ledger is found."""
 
+from typing import Literal
+
 import pytest
 
+from ingestd.config import options as cfg
 from tests.accounting.conftest import MakeBooks, records
 
 BAD = {"id": "not a number"}
@@ -120,3 +123,21 @@ def test_one_snapshot_is_consistent_while_commits_go_on(books: MakeBooks) -> Non
     for n in range(5):
         one.commit(records(n), start=n)
         assert one.verify().problems == []
+
+
+CHANGES = [{"name": "id", "type": "int8", "required": True}, {"name": "op", "type": "text"}]
+
+
+@pytest.mark.parametrize("how", ["soft", "hard"])
+def test_upserts_and_deletes_are_accounted_for_and_a_lost_row_is_found(
+    books: MakeBooks, how: Literal["soft", "hard"]
+) -> None:
+    one = books(mode="upsert", column=CHANGES, delete=cfg.Delete(when={"op": "d"}, how=how))
+    one.commit([{"id": 1}, {"id": 2}, {"id": 1, "op": "x"}, {"id": 3}, {"id": 4}])
+    one.commit([{"id": 2, "op": "d"}, {"id": 3, "op": "d"}, {"id": 3}], start=5)
+    report = one.verify()
+    assert report.problems == []
+    assert report.table_rows == (4 if how == "soft" else 3)
+    one.sql("DELETE FROM orders WHERE id = 4")
+    (problem,) = one.verify().problems
+    assert "1 rows are missing" in problem
