@@ -45,7 +45,7 @@ ROWS = [
 ]
 
 
-@pytest.fixture(params=["postgres"])
+@pytest.fixture(params=["postgres", "sqlite"])
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A configuration whose table has two rows."""
     if request.param == "sqlite":
