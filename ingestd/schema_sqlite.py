@@ -117,7 +117,7 @@ def _uuids(array: pa.Array) -> list[Any]:
 def _json_values(array: pa.Array, scalar: str) -> list[Any]:
     """JSON text; elements as the scalar column would hold them, numbers with a scale as text, bytes as base64."""
     element = _ELEMENTS.get(scalar, _plain)
-    return [None if one is None else _json_array(element(one.values), scalar) for one in array]
+    return [_json_array(element(one.values), scalar) if one.is_valid else None for one in array]
 
 
 def _json_array(elements: list[Any], scalar: str) -> str:
