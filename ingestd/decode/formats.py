@@ -16,7 +16,7 @@ import msgspec
 from ingestd.batch import Record
 from ingestd.config.options import Column, Pipeline, SchemaRegistry
 from ingestd.decode.framing import Unreadable, schema_id_of
-from ingestd.decode.registry import Schemas
+from ingestd.decode.registry import Registered, Schemas, missing_package
 from ingestd.decode.to_json import json_of
 from ingestd.errors import ConfigError
 from ingestd.schema_types import parse_type
@@ -130,6 +130,12 @@ class _FramedReader:
         schema = self._schemas.fetch(schema_id)
         if schema.kind != FROM_REGISTRY[self._form]:
             raise Unreadable(f"schema id {schema_id} is of kind {schema.kind}, the pipeline reads {self._form}")
+        try:
+            return self._reader_of(schema, schema_id)
+        except ImportError as error:
+            raise missing_package(error) from None
+
+    def _reader_of(self, schema: Registered, schema_id: int) -> Callable[[bytes], bytes]:
         # Each loads libraries that the other formats do not need.
         match self._form:
             case "avro":

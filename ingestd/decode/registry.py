@@ -154,8 +154,13 @@ def _require_packages() -> None:
     try:
         importlib.import_module("confluent_kafka.schema_registry")
     except ImportError as error:
-        needs = "formats of a schema registry need more packages: pip install 'ingestd[registry]'"
-        raise Halt(f"{needs} ({error.name or error} is missing)") from None
+        raise missing_package(error) from None
+
+
+def missing_package(error: ImportError) -> Halt:
+    """What to do about it."""
+    needs = "formats of a schema registry need more packages: pip install 'ingestd[registry]'"
+    return Halt(f"{needs} ({error.name or error} is missing); then start ingestd again")
 
 
 def client_properties(registry: SchemaRegistry) -> dict[str, Any]:

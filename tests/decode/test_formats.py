@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
@@ -251,3 +252,10 @@ def test_unreadable_value_is_refused_whatever_columns_read(on_bad: str, column: 
     rows = decoded("msgpack", [b"\x80", b"\xc1", b"\x80"], {"name": "k", "type": "text", **column}, on_bad=on_bad)
     assert (rows.columns.num_rows, [record.offset() for record in rows.records]) == (2, [100, 102])
     assert list(reasons(rows)) == [1]
+
+
+def test_avro_decimal_is_a_number_with_all_its_digits() -> None:
+    amount = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 3}
+    schema = {"type": "record", "name": "R", "fields": [{"name": "d", "type": amount}]}
+    value = written(schema, {"d": Decimal("-12345678901234567890123456789.100")})
+    assert avro(schema)(value) == b'{"d":-12345678901234567890123456789.100}'

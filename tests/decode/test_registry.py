@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -256,3 +257,15 @@ def test_login_is_taken_out_of_every_address() -> None:
     assert public_url(registry) == "https://a:1/x,https://b:2"
     properties = client_properties(registry)
     assert (properties["url"], properties["basic.auth.user.info"]) == ("https://a:1/x,https://b:2", "u:p")
+
+
+@pytest.mark.parametrize("package", ["confluent_kafka.schema_registry", "fastavro"])
+def test_missing_package_halts_with_the_command_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[Answers, str], package: str
+) -> None:
+    told, url = answers
+    told.body = b'{"schema":"\\"string\\""}'
+    monkeypatch.delitem(sys.modules, "ingestd.decode.avro", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Halt, match=r"ingestd\[registry\]"):
+        decoded("avro", url, [b"\0\0\0\0\1\2a"], {"name": "x", "type": "text"})
