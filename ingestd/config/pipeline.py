@@ -45,7 +45,9 @@ class DeadLetters(Options, frozen=True, kw_only=True):
     ] = None
     parquet: Annotated[
         str | None,
-        Meta(description="Also write dead letters as Parquet files into this directory, for DuckDB and the like."),
+        Meta(
+            description="Also write dead letters as Parquet files into this directory (relative to the working directory), for DuckDB and the like: at most one a minute."
+        ),
     ] = None
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ingestd.config import options as cfg
 from tests.keeper.conftest import Kept, turn_until
 from tests.sinks.contracts import ask
 
@@ -55,3 +57,24 @@ def test_waiting_letters_are_found_by_an_index(one: Kept) -> None:
     one.post().turn()
     names = {row[0] for row in ask(one.url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'ingestd'")}
     assert {"dead_letters_not_forwarded", "dead_letters_not_exported"} <= names
+
+
+def test_keys_of_the_gate_are_forgotten_in_time(kept: MakeKept) -> None:
+    one = kept()
+    table = cfg.Table(
+        name="orders",
+        mode="upsert",
+        key=("id",),
+        create=True,
+        delete=cfg.Delete(tombstone=True, how="hard", retention=cfg.Secs(3600)),
+    )
+    gate = cfg.Dedupe(table="seen", key="id", create=True, retention=cfg.Secs(3600))
+    pipeline = msgspec.structs.replace(one.bench.pipeline, table=table, dedupe=gate)
+    config = msgspec.structs.replace(one.config, pipeline=(pipeline,))
+    ask(
+        one.url,
+        'CREATE TABLE seen (id text PRIMARY KEY, topic text, partition int, "offset" bigint, seen_at timestamptz);'
+        "INSERT INTO seen VALUES ('old', 't', 0, 0, now() - interval '2 hours'), ('new', 't', 0, 1, now())",
+    )
+    one.post(config).turn()
+    assert ask(one.url, "SELECT id FROM seen") == [("new",)]
