@@ -17,12 +17,13 @@ from msgspec import structs
 
 from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
-from ingestd.config.store_url import sqlite_path
+from ingestd.config.store_url import sqlite_lock_path, sqlite_path
 from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.faults import RowFault, RowsRefused, UnknownFault
 from ingestd.stores.sqlite_dead_letters import write_dead_letters
 from ingestd.stores.sqlite_errors import decide
 from ingestd.stores.sqlite_file import LONGEST_WAIT_SECS, SQL, begin, connect, finish_ranges, make_ledger, make_writable
+from ingestd.stores.sqlite_turns import Turns
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
 _SYNCHRONOUS = {"on": "FULL", "off": "NORMAL"}
@@ -43,6 +44,7 @@ class SqliteStore:
         self._options = options
         self._key = key
         self._path = sqlite_path(options.url)
+        self._turns = Turns(sqlite_lock_path(self._path))
         self._connection: sqlite3.Connection | None = None
         self._claimant: sqlite3.Connection | None = None
         """The connection that claimed; no other may commit."""
@@ -120,7 +122,7 @@ class SqliteStore:
         connection = self.open()
         if connection is not self._claimant:
             raise Retryable(f"SQLite file {self._path}: the session that claimed is gone")
-        with self.deciding() as phase:
+        with self._turns.turn(), self.deciding() as phase:
             tx = Transaction(begin(connection), {tile.partition: Counts() for tile in tiles}, self._replay_below)
             began = time.perf_counter_ns()
             yield tx

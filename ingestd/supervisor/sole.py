@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ingestd.config.options import Config
-from ingestd.config.store_url import is_sqlite_url, sqlite_path
+from ingestd.config.store_url import is_sqlite_url, sqlite_lock_path, sqlite_path
 from ingestd.errors import StartupError
 
 WAIT_SECS = 3.0
@@ -55,18 +55,13 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def lock_path(path: str) -> str:
-    """The file beside the database: a lock on the database itself would meet SQLite's own."""
-    return f"{path}.ingestd-lock"
-
-
 def _lock(path: str) -> int:
     try:
         # Not inheritable by programs that are started, but by the forked children: the last of them gives it up.
-        lock = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(sqlite_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         mend = "create the directory, or name another in store.url"
-        said = f"SQLite file {path}: cannot make its lock {lock_path(path)}: {error.strerror}; {mend}"
+        said = f"SQLite file {path}: cannot make its lock {sqlite_lock_path(path)}: {error.strerror}; {mend}"
         raise StartupError(said) from error
     deadline = time.monotonic() + WAIT_SECS
     while True:

@@ -69,7 +69,7 @@ def test_killed_workers_and_supervisors_lose_and_double_nothing(flow: MakeFlow, 
 def test_worker_stopped_in_a_transaction_is_killed_and_the_others_go_on(
     flow: MakeFlow, log: str, topic: MakeTopic, produce: Produce
 ) -> None:
-    here = flow(log, turns=1_000_000)
+    here = flow(log, turns=200_000)
     here.other = topic()
     daemon = here.start()
     here.wait_for_progress(1)
