@@ -119,12 +119,23 @@ def _memory(result: Result) -> str:
     return _table(("RSS in MB after", *shares, "highest"), rows)
 
 
+def _rates(result: Result) -> str:
+    def said(found: Result, form: str) -> str:
+        return " / ".join(format(found[which], form) for which in ("min", "median", "max"))
+
+    rows = [[name, said(found, ",.0f")] for name, found in result["rates"].items()]
+    ratios = [f"* {what}: {said(found, '.2f')}" for what, found in result["ratios"].items()]
+    shown = _table(("what", "rows/s min / median / max"), rows)
+    return shown + "\n\nRatios of the same round, min / median / max:\n\n" + "\n".join(ratios)
+
+
 def _number(values: Result | None, digits: int) -> str:
     return "-" if values is None else f"{values['median']:.{digits}f}"
 
 
 _SECTIONS: dict[str, Callable[[Result], str]] = {
     "throughput": _throughput,
+    "rates": _rates,
     "latency": _latency,
     "idle": _idle,
     "memory": _memory,
