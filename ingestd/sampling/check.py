@@ -38,16 +38,20 @@ def _try(config: cfg.Config, pipeline: cfg.Pipeline, count: int) -> Iterator[Fin
         yield Finding(State.WARN, subject, "no records yet", "produce some and check again")
         return
     rows = make_decoder(pipeline, config.schema_registry)(as_chunk(samples))
-    if is_sqlite(config.store):
-        # The file has one writer, and that may be the daemon: it is not held up for a trial.
-        counts = {s.partition: _decoded(s, rows.dead) for s in samples}
-        yield from _findings(pipeline, samples, counts, rows.dead, "decoded")
-        yield Finding(State.WARN, subject, "decoded only: into an SQLite file nothing is written on trial")
-        return
-    from ingestd.sampling.trial import try_rows
+    if not is_sqlite(config.store):
+        from ingestd.sampling.trial import try_rows
 
-    outcome = try_rows(config.store, pipeline, rows)
-    yield from _findings(pipeline, samples, outcome.counts, outcome.dead, "decoded, written, rolled back")
+        outcome = try_rows(config.store, pipeline, rows)
+        yield from _findings(pipeline, samples, outcome.counts, outcome.dead, "decoded, written, rolled back")
+        return
+    from ingestd.sampling.trial_copy import try_on_copy
+
+    if copied := try_on_copy(config.store, pipeline, rows):
+        yield from _findings(pipeline, samples, copied.counts, copied.dead, "decoded, written into a copy of the file")
+        return
+    counts = {s.partition: _decoded(s, rows.dead) for s in samples}
+    yield from _findings(pipeline, samples, counts, rows.dead, "decoded")
+    yield Finding(State.WARN, subject, "decoded only: the SQLite file is too large to be copied for a trial")
 
 
 def _starts(config: cfg.Config, pipeline: cfg.Pipeline, source: KafkaSource) -> dict[int, int | None]:

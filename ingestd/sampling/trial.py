@@ -15,8 +15,9 @@ from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
 from ingestd.stores.postgres import place
 from ingestd.stores.postgres_errors import connect_error, decide
-from ingestd.stores.statements import LETTERS
-from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
+from ingestd.stores.postgres_ledger import make_ledger
+from ingestd.stores.statements import LETTERS, SQL
+from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Store, Transaction
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Writer
 
@@ -31,6 +32,14 @@ class Outcome(Struct):
 
     counts: dict[int, Counts]
     dead: list[DeadLetter]
+
+    def add(self, counts: dict[int, Counts], dead: Sequence[DeadLetter]) -> None:
+        """What one more transaction did."""
+        self.dead += dead
+        for partition, more in counts.items():
+            total = self.counts.setdefault(partition, Counts())
+            for name in more.__struct_fields__:
+                setattr(total, name, getattr(total, name) + getattr(more, name))
 
 
 class _Unkept(psycopg.Connection[Any]):
@@ -67,6 +76,9 @@ class TrialStore:
                 ("idle_in_transaction_session_timeout", LONGEST_PAUSE),
             ):
                 self._connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            with self._connection.cursor() as cursor:
+                if not self._has_ledger(cursor):  # its schema holds the memory of deletes
+                    make_ledger(cursor, self._where)
 
     def open(self) -> psycopg.Connection[Any]:
         return self._connection
@@ -103,11 +115,7 @@ class TrialStore:
         except IngestdError:
             self._undo()
             raise
-        self.outcome.dead += self._dead
-        for partition, counts in tx.counts.items():
-            total = self.outcome.counts.setdefault(partition, Counts())
-            for name in counts.__struct_fields__:
-                setattr(total, name, getattr(total, name) + getattr(counts, name))
+        self.outcome.add(tx.counts, self._dead)
 
     def side_transaction(self, keep: bool = True) -> AbstractContextManager[Transaction]:
         return self.transaction([], {})
@@ -128,9 +136,12 @@ class TrialStore:
             self._connection.execute("ROLLBACK TO SAVEPOINT ingestd_trial")
 
     def _replay_below(self, cursor: psycopg.Cursor[Any], tiles: Sequence[Tile]) -> dict[int, int]:
-        found = cursor.execute("SELECT to_regclass('ingestd.cursors') IS NOT NULL").fetchone()
-        known = cursor.execute(LETTERS["side_cursors"], self._key.params()).fetchall() if found and found[0] else []
+        known = cursor.execute(LETTERS["side_cursors"], self._key.params()).fetchall()
         return {tile.partition: 0 for tile in tiles} | dict(known)
+
+    def _has_ledger(self, cursor: psycopg.Cursor[Any]) -> bool:
+        found = cursor.execute(SQL["schema_exists"]).fetchone()
+        return bool(found and found[0])
 
 
 def _empty_staging(cursor: psycopg.Cursor[Any]) -> None:
@@ -156,8 +167,14 @@ def try_rows(options: cfg.Store, pipeline: cfg.Pipeline, rows: Rows) -> Outcome:
     key = LedgerKey(pipeline.name, pipeline.topic)
     with closing(TrialStore(options, key)) as store:
         store.prepare()
-        sink = open_sink(options, pipeline)
-        writer = Writer(store, sink, key, lambda p: DeadLetterLimit(_NO_LIMIT, key.pipeline, f"{p}"), _Nobody())
-        writer.topic_ids = {tile.partition: "" for tile in rows.tiles}
-        writer.commit(writer.prepare([rows]))
+        write_as_worker(store, options, pipeline, rows)
         return store.outcome
+
+
+def write_as_worker(store: Store, options: cfg.Store, pipeline: cfg.Pipeline, rows: Rows) -> None:
+    """Write `rows` by the worker's writer and sink, however many of them are refused."""
+    key = LedgerKey(pipeline.name, pipeline.topic)
+    sink = open_sink(options, pipeline)
+    writer = Writer(store, sink, key, lambda p: DeadLetterLimit(_NO_LIMIT, key.pipeline, f"{p}"), _Nobody())
+    writer.topic_ids = {tile.partition: "" for tile in rows.tiles}
+    writer.commit(writer.prepare([rows]))

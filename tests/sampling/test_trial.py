@@ -1,10 +1,13 @@
 """`ingestd check --sample`: the real table and the real sink, and not a trace of it."""
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from ingestd.batch import Counts
 from ingestd.cli import main
@@ -12,6 +15,7 @@ from ingestd.config import options as cfg
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import Retryable
 from ingestd.sampling.trial import try_rows
+from ingestd.sampling.trial_copy import try_on_copy
 from tests.e2e.running import events, write_config
 from tests.fix_servers import MakeTopic, Produce
 from tests.sinks.contracts import ask, decoded, pipeline_of, records_of
@@ -44,6 +48,23 @@ def test_rows_that_the_database_would_refuse_are_found_and_nothing_is_written(da
     assert outcome.counts == {0: Counts(records=4, inserted=1, duplicates=1, dead=2)}
     assert sorted((letter.offset, letter.sqlstate) for letter in outcome.dead) == [(2, "23503"), (3, "23514")]
     assert ask(database, "SELECT * FROM orders") == [(1, 1)]
+
+
+def test_sqlite_file_is_tried_on_a_copy_even_while_it_is_locked(tmp_path: Path) -> None:
+    file = tmp_path / "s.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as owner:
+        owner.execute("PRAGMA journal_mode = WAL")
+        owner.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, n INTEGER CHECK (n > 0))")
+        owner.execute("INSERT INTO orders VALUES (1, 1)")
+        owner.execute("BEGIN IMMEDIATE")
+        before = file.read_bytes()
+        pipeline = pipeline_of({"id": "int8", "n": "int8"})
+        values = [{"id": 1, "n": 5}, {"id": 2, "n": 5}, {"id": 3, "n": -5}, {"id": "x", "n": 1}]
+        outcome = try_on_copy(cfg.Store(url=f"sqlite:///{file}"), pipeline, decoded(pipeline, records_of(values)))
+        assert file.read_bytes() == before
+    assert outcome is not None
+    assert outcome.counts == {0: Counts(records=4, inserted=1, duplicates=1, dead=2)}
+    assert sorted(letter.offset for letter in outcome.dead) == [2, 3]
 
 
 def test_lock_that_somebody_holds_is_not_waited_for_long(database: str) -> None:
@@ -87,4 +108,19 @@ def test_check_shows_what_would_be_refused_and_commits_nothing(
     assert len(examples) == 20 and f"{name}-0 offset 30" in examples[0]
     assert any("5 more would be dead letters" in line for line in lines)
     assert not any("secret" in line for line in lines)
+    assert _traces(database) == []
+
+
+def test_gate_and_memory_of_deletes_keep_nothing_of_a_trial(database: str) -> None:
+    pipeline = pipeline_of({"id": "int8", "op": "text"}, mode="upsert", create=True)
+    pipeline = structs.replace(
+        pipeline,
+        dedupe=cfg.Dedupe(table="seen", key="op", create=True),
+        table=structs.replace(pipeline.table, delete=cfg.Delete(when={"op": "d"}, how="hard")),
+        column=tuple(structs.replace(column, required=True) for column in pipeline.column),
+    )
+    values = [{"id": 1, "op": "a"}, {"id": 1, "op": "b"}, {"id": 2, "op": "b"}, {"id": 3, "op": "d"}, {"id": 4}]
+    outcome = try_rows(cfg.Store(url=database), pipeline, decoded(pipeline, records_of(values)))
+    counts = outcome.counts[0]
+    assert (counts.records, counts.inserted, counts.folded, counts.duplicates, counts.dead) == (5, 1, 1, 1, 1)
     assert _traces(database) == []
