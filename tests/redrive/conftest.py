@@ -67,10 +67,11 @@ class Desk:
         keep: bool = True,
         seen: Callable[[Rows], None] = lambda rows: None,
         sink: Any = None,
+        through: Callable[[Any], Any] = lambda box: box,
     ) -> Result:
-        """Redrive these letters, by default all."""
+        """Redrive these letters, by default all; `through` may stand before the box."""
         store = open_store(self.options, self.key)  # closed here: SQLite's belongs to the thread that opened it
-        box = self.box(store)
+        box = through(self.box(store))
         redrive = Redrive(store, sink or self.sink(), box, self.key, make_decoder(self.pipeline), keep)
         chosen = box.find(Wanted()) if ids is None else ids
         try:

@@ -1,5 +1,7 @@
 """A redriven record is written once, leaves the dead letters in that same transaction, or stays with its new reason."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -141,12 +143,21 @@ class Failing:
         return outcome
 
 
-class Killed(BaseException):
-    """Nothing after this runs in the process."""
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die(_tx: Transaction) -> None:
-    raise Killed
+class DyingBox:
+    """A box that ends the process around the deletion of its letters."""
+
+    def __init__(self, box: Any, before: bool):
+        self._box, self._before = box, before
+        self.find, self.groups, self.read, self.lock = box.find, box.groups, box.read, box.lock
+
+    def remove(self, *words: Any) -> None:
+        if not self._before:
+            self._box.remove(*words)
+        die()
 
 
 def cut(tx: Transaction) -> None:
@@ -154,11 +165,19 @@ def cut(tx: Transaction) -> None:
     ask(tx.cursor.connection.info.dsn, "SELECT pg_terminate_backend(%s, 5000)", tx.cursor.connection.info.backend_pid)
 
 
-def test_redrive_killed_before_the_commit_is_redone_as_if_nothing_had_been(desk: MakeDesk) -> None:
+@pytest.mark.parametrize("point", ["rows are written", "before the deletion", "before the commit"])
+def test_redrive_killed_at_any_point_is_redone_as_if_nothing_had_been(desk: MakeDesk, point: str) -> None:
     one = desk(mode="append", ddl=APPEND_DDL)
     refused_by_check(one)
-    with pytest.raises(Killed):
-        one.redrive(fix=["v = 1"], sink=Failing(one.sink(), die))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if point == "rows are written":
+                one.redrive(fix=["v = 1"], sink=Failing(one.sink(), die))
+            one.redrive(fix=["v = 1"], through=lambda box: DyingBox(box, before=point == "before the deletion"))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert (len(one.letters()), one.bench.column()) == (5, ["first", "last"])
     assert one.redrive(fix=["v = 1"]).redriven == 5
     assert one.bench.column() == ["first", "k1", "k2", "k3", "k4", "k5", "last"]
