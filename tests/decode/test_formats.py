@@ -5,6 +5,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -22,6 +23,7 @@ from ingestd.decode.registry import Registered
 from ingestd.decode.to_json import json_of
 from ingestd.errors import ConfigError
 from tests.decode.records import chunk_of
+from tests.decode.registered import Answers, answering
 
 HEADER = b"\0\0\0\0\1"
 
@@ -228,10 +230,21 @@ def test_json_is_refused_where_its_schema_does_not_allow_it_without_quoting_it()
         assert "4711" not in str(caught.value)
 
 
-def test_json_schema_fetches_nothing_from_the_addresses_it_names() -> None:
-    for address in ("http://127.0.0.1:1/x.json", "file:///etc/passwd", "other.json"):
-        with pytest.raises(Unreadable, match="cannot be used"):
-            json_schema({"properties": {"a": {"$ref": address}}})
+def test_json_schema_fetches_nothing_from_the_addresses_it_names(tmp_path: Path) -> None:
+    """Not even where something usable is: who registers a schema must not make us read files or ask other hosts."""
+    (tmp_path / "x.json").write_text("{}")
+    with answering(Answers()) as url:
+        for address in (f"{url}/x.json", (tmp_path / "x.json").as_uri(), "other.json"):
+            for parts in ({}, {"known.json": {"type": "integer"}}):
+                with pytest.raises(Unreadable, match="cannot be used"):
+                    json_schema({"properties": {"a": {"$ref": address}}}, **parts)
+
+
+def test_json_schema_that_refers_to_another_is_used() -> None:
+    read = json_schema({"properties": {"a": {"$ref": "known.json"}}}, **{"known.json": {"type": "integer"}})
+    assert read(HEADER + b'{"a":1}') == b'{"a":1}'
+    with pytest.raises(Unreadable, match="type at a"):
+        read(HEADER + b'{"a":"x"}')
 
 
 def test_json_number_in_the_payload_keeps_its_digits() -> None:
