@@ -8,7 +8,7 @@ SELECT to_regclass('ingestd.evolved') IS NOT NULL
 SELECT pg_advisory_xact_lock(7310578114)
 
 -- name: create_evolved
--- Which columns ingestd added to a table, and for which pipeline.
+-- Which columns ingestd added to a table, and for which pipeline; every pipeline of the table fills them.
 CREATE TABLE IF NOT EXISTS ingestd.evolved (
     n            bigint GENERATED ALWAYS AS IDENTITY,
     pipeline     text NOT NULL,
@@ -16,16 +16,16 @@ CREATE TABLE IF NOT EXISTS ingestd.evolved (
     column_name  text NOT NULL,
     column_type  text NOT NULL,
     added_at     timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (pipeline, table_name, column_name)
+    PRIMARY KEY (table_name, column_name)
 )
 
 -- name: read_evolved
--- A column that somebody dropped is forgotten with it. Other pipelines of the table come last.
-SELECT e.pipeline, e.column_name, e.column_type
+-- A column that somebody dropped is forgotten with it.
+SELECT e.column_name, e.column_type
 FROM ingestd.evolved e
 JOIN pg_attribute a ON a.attrelid = to_regclass(%(regclass)s) AND a.attname = e.column_name AND NOT a.attisdropped
 WHERE e.table_name = %(table_name)s
-ORDER BY e.pipeline <> %(pipeline)s, e.n
+ORDER BY e.n
 
 -- name: read_columns
 -- With the system columns, whose names no column may have.
@@ -34,7 +34,8 @@ SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%(regclass)s
 -- name: remember_evolved
 INSERT INTO ingestd.evolved (pipeline, table_name, column_name, column_type)
 VALUES (%(pipeline)s, %(table_name)s, %(column_name)s, %(column_type)s)
-ON CONFLICT (pipeline, table_name, column_name) DO UPDATE SET column_type = excluded.column_type, added_at = now()
+ON CONFLICT (table_name, column_name)
+DO UPDATE SET pipeline = excluded.pipeline, column_type = excluded.column_type, added_at = now()
 
 -- name: sqlite_evolved_exists
 SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'ingestd_evolved'
@@ -47,15 +48,15 @@ CREATE TABLE IF NOT EXISTS ingestd_evolved (
     column_name TEXT NOT NULL,
     column_type TEXT NOT NULL,
     added_at    TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-    UNIQUE (pipeline, table_name, column_name)
+    UNIQUE (table_name, column_name)
 )
 
 -- name: sqlite_read_evolved
-SELECT e.pipeline, e.column_name, e.column_type
+SELECT e.column_name, e.column_type
 FROM ingestd_evolved e
 JOIN pragma_table_xinfo(:table_name) c ON c.name = e.column_name
 WHERE e.table_name = :table_name
-ORDER BY e.pipeline <> :pipeline, e.n
+ORDER BY e.n
 
 -- name: sqlite_read_columns
 SELECT name FROM pragma_table_xinfo(:table_name)
@@ -63,4 +64,5 @@ SELECT name FROM pragma_table_xinfo(:table_name)
 -- name: sqlite_remember_evolved
 INSERT INTO ingestd_evolved (pipeline, table_name, column_name, column_type)
 VALUES (:pipeline, :table_name, :column_name, :column_type)
-ON CONFLICT (pipeline, table_name, column_name) DO UPDATE SET column_type = excluded.column_type
+ON CONFLICT (table_name, column_name)
+DO UPDATE SET pipeline = excluded.pipeline, column_type = excluded.column_type

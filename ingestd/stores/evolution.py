@@ -65,10 +65,8 @@ def _wanted(pipeline: cfg.Pipeline, evolved: Evolved, fields: Mapping[str, str])
     return wanted
 
 
-def _evolved(rows: Iterable[tuple[str, str, str]], columns: Iterable[tuple[str]]) -> Evolved:
-    found: dict[str, str] = {}
-    for _, name, kind in rows:
-        found.setdefault(name, kind)
+def _evolved(rows: Iterable[tuple[str, str]], columns: Iterable[tuple[str]]) -> Evolved:
+    found = dict(rows)
     return Evolved(found, frozenset(name for (name,) in columns) - found.keys())
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ingestd.batch import DELETES, Chunk, Rows, Tile, presence_of
-from ingestd.config.options import Pipeline
+from ingestd.config.options import Contract, Pipeline
 from ingestd.decode.json import make_decoder
 from ingestd.errors import ConfigError
 from tests.sinks.contracts import MemoryRecord
@@ -111,8 +111,10 @@ def test_a_predicate_of_every_type(kind: str, value: object, text: bytes) -> Non
 def test_all_conditions_must_hold() -> None:
     columns = [COLUMNS[0], {"name": "a", "type": "int4"}, {"name": "b", "type": "int4"}]
     declared = pipeline({"when": {"a": 1, "b": 2}, "how": "hard"}, columns)
-    rows = decoded(declared, b'{"id":"x","a":1,"b":2}', b'{"id":"x","a":1,"b":1}', b'{"id":"x","a":1}')
-    assert rows.columns.column(DELETES).to_pylist() == [True, False, False]
+    rows = decoded(
+        declared, b'{"id":"x","a":1,"b":2}', b'{"id":"x","a":1,"b":1}', b'{"id":"x","a":1}', b'{"id":"x","a":2,"b":2}'
+    )
+    assert rows.columns.column(DELETES).to_pylist() == [True, False, False, False]
 
 
 def test_a_predicate_that_cannot_match_is_told_at_once() -> None:
@@ -125,6 +127,17 @@ def test_keep_when_absent_tells_absent_from_null() -> None:
     rows = decoded(pipeline(None, columns), b'{"id":"x"}', b'{"id":"x","a":null}', b'{"id":"x","a":1.10}')
     assert rows.columns.schema.names == ["id", "a", "b", presence_of("a")]
     assert rows_of(rows) == [["x", None, None, False], ["x", None, None, True], ["x", "1.10", None, True]]
+
+
+def test_a_column_that_a_version_leaves_out_is_absent_though_it_has_a_default() -> None:
+    columns = [COLUMNS[0], {"name": "w", "type": "int4", "default": 7, "keep_when_absent": True}]
+    plain = pipeline(None, columns)
+    versioned = msgspec.convert([{"version": 1, "column": columns[:1]}], tuple[Contract, ...])
+    declared = msgspec.structs.replace(plain, version_field="n", contract=versioned)
+    assert rows_of(decoded(declared, b'{"id":"x","n":1,"w":1}', b'{"id":"y","w":1}')) == [
+        ["x", 7, False],
+        ["y", 1, True],
+    ]
 
 
 TOMBSTONE = {"tombstone": True, "how": "soft"}

@@ -138,6 +138,15 @@ def test_versions_side_by_side_keep_the_order_of_offsets() -> None:
     assert all(len(d.reason) < 140 and d.reason.isprintable() for d in rows.dead)
 
 
+def test_records_of_one_version_between_others_stay_in_their_place() -> None:
+    versions = [None, None, "two", None, 1, 1, "two", None]
+    values = [
+        json.dumps({"meta": {"v": v}, "id": n, "ident": n, "i": {"d": n}}).encode() for n, v in enumerate(versions)
+    ]
+    rows = decoded(pipeline(OWN, **VERSIONED), *values)
+    assert rows.columns.column("id").to_pylist() == [record.offset() for record in rows.records] == list(range(8))
+
+
 def test_the_version_field_is_known_where_unknown_fields_are_refused() -> None:
     rows = decoded(pipeline(OWN, unknown_fields="dead_letter", **VERSIONED), b'{"id":1,"meta":{"v":null}}', b'{"id":1}')
     assert rows.dead == []
