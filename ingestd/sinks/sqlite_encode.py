@@ -46,7 +46,7 @@ class SqliteBatch(Struct):
     width: int
     count: int
     repeats: Flags
-    """Whether row n has the key of the row before."""
+    """Whether row n has the key of the row before, in mode upsert."""
     kinds: list[Kind]
     kind_of: Ints | None
     """Number of each row's kind; None: all are of the first. `replayed` is not in it: the ledger tells that."""
@@ -102,7 +102,8 @@ class SqliteEncoder:
         if self._key and count > 1:
             order = self._order(rows)
             columns = columns.take(pa.array(order))
-            repeats[1:] = _same_as_previous(columns.select(self._key))
+            if self._is_upsert:
+                repeats[1:] = _same_as_previous(columns.select(self._key))
         lists = [kind.values(columns.column(name)) for name, kind in self._columns]
         kinds, kind_of = self._kinds(columns) if self._is_upsert else ([PLAIN], None)
         return SqliteBatch(
