@@ -48,13 +48,16 @@ class Forward:
         self._sent: dict[int, KafkaError | None] = {}
         """By id, what the broker reported of the batch."""
         self._batch: list[Letter] = []
+        self._alone: set[int] = set()
+        """Letters that were too large together with others: the broker's limit is one of batches. Each goes alone."""
         self._bare: set[int] = set()
-        """Letters that no broker took with their payload."""
+        """Letters that the broker did not take alone either: they go without their payload."""
 
     def turn(self) -> float:
         """Send a batch, or wait for the reports of the one before."""
         if not self._batch:
-            self._batch = self._outbox.waiting("forwarded", _LETTERS_AT_ONCE, _BYTES_AT_ONCE)
+            letters = self._outbox.waiting("forwarded", _LETTERS_AT_ONCE, _BYTES_AT_ONCE)
+            self._batch = [letter for letter in letters if letter.id in self._alone][:1] or letters
             self._sent = {}
             if not self._batch:
                 return _IDLE_SECS
@@ -70,13 +73,17 @@ class Forward:
         delivered = [number for number, error in self._sent.items() if error is None]
         if delivered:
             self._outbox.mark("forwarded", delivered)
+        self._alone.difference_update(delivered)
         self._bare.difference_update(delivered)
+        refused = {number: error for number, error in self._sent.items() if error is not None}
+        was_alone = len(self._batch) == 1
         self._batch = []
-        errors = [error for error in self._sent.values() if error is not None]
-        too_large = {number for number, error in self._sent.items() if error and error.code() in _TOO_LARGE}
-        self._bare |= too_large
-        if others := [error for error in errors if error.code() not in _TOO_LARGE]:
-            raise self._decision(others[0])
+        for number, error in refused.items():
+            if error.code() not in _TOO_LARGE or number in self._bare:
+                raise self._decision(error)
+            self._alone.add(number)
+            if was_alone:
+                self._bare.add(number)
         return 0.0
 
     def _decision(self, error: KafkaError) -> Exception:
@@ -112,6 +119,8 @@ class Forward:
             producer.produce(self._topic, payload, letter.key, headers=headers, on_delivery=reported)
         except KafkaException as error:  # refused before it was queued: larger than the client's limit
             self._sent[letter.id] = error.args[0]
+        except BufferError:
+            self._sent[letter.id] = KafkaError(KafkaError._QUEUE_FULL)
 
     def _origin(self, letter: Letter) -> list[tuple[str, bytes | None]]:
         found = {

@@ -108,8 +108,10 @@ def test_letter_larger_than_the_topic_allows_does_not_hold_up_the_others(
 ) -> None:
     name = topic(max_message_bytes="10000")
     one = kept(kafka.bootstrap_servers, topic=name)
-    one.refuse([b"x" * 20_000, b"small"])
-    turn_until(one.post(), lambda: one.marked("forwarded") == 2)
-    found = messages(kafka, name, 2)
-    large = next(m for m in found if m.value() is None)
+    small = [b"%d" % n * 300 for n in range(10, 60)]  # too large together, not alone
+    one.refuse([b"x" * 20_000, *small])
+    turn_until(one.post(), lambda: one.marked("forwarded") == 51)
+    found = messages(kafka, name, 51)
+    (large,) = [message for message in found if message.value() is None]
     assert dict(large.headers())["ingestd.payload_left_out"] == b"20000 bytes"
+    assert {message.value() for message in found} == {None, *small}

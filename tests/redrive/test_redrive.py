@@ -99,6 +99,13 @@ def test_older_redriven_record_does_not_overwrite_a_newer_row(desk: MakeDesk) ->
     assert one.ask("SELECT id, w FROM orders ORDER BY id") == [("a", "newer"), ("b", "mended")]
 
 
+def test_redriven_record_does_not_overwrite_a_row_of_the_same_version_that_came_later(desk: MakeDesk) -> None:
+    one = desk(pipeline=upsert("v"))
+    one.bench.commit([{"id": "a", "v": 1, "w": 5}, {"id": "a", "v": 1, "w": "later"}])
+    result = one.redrive(fix=["w = 'mended'"])
+    assert (result.written.stale, one.ask("SELECT w FROM orders")) == (1, [("later",)])
+
+
 def test_newer_redriven_record_overwrites_an_older_row(desk: MakeDesk) -> None:
     one = desk(pipeline=upsert("v"))
     one.bench.commit([{"id": "a", "v": 2, "w": 5}, {"id": "a", "v": 1, "w": "older"}])
