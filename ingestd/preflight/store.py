@@ -12,10 +12,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ingestd.config.options import Config, Pipeline
+from ingestd.errors import Halt
 from ingestd.preflight.findings import Finding, State
 from ingestd.preflight.gate import examine_gate
 from ingestd.schema import Schema
 from ingestd.sinks.table_sql import create_table
+from ingestd.stores.postgres_ledger import make_ledger, what_lacks
 from ingestd.stores.statements import load_statements
 from ingestd.stores.table_check import check_table, table_notes
 
@@ -145,7 +147,7 @@ def _examine_ledger(connection: Connection) -> Iterator[Finding]:
         mend = f"GRANT TEMPORARY ON DATABASE {quoted} TO {to};"
         yield Finding(State.FAIL, "privileges", "no privilege: TEMPORARY tables, through which rows are staged", mend)
     if tables_exist and may_write:
-        yield Finding(State.OK, "ledger", "schema ingestd is there and may be written")
+        yield _ledger_version(connection)
     elif tables_exist:
         tables = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ingestd"
         grant = f"GRANT USAGE ON SCHEMA ingestd TO {to}; GRANT {tables} TO {to};"
@@ -157,6 +159,19 @@ def _examine_ledger(connection: Connection) -> Iterator[Finding]:
             f"ALTER SCHEMA ingestd OWNER TO {to};" if schema_exists else f"GRANT CREATE ON DATABASE {quoted} TO {to};"
         )
         yield Finding(State.FAIL, "ledger", "no privilege to create schema ingestd and its tables", grant)
+
+
+def _ledger_version(connection: Connection) -> Finding:
+    """Whether the ledger is complete, or can be completed: an older version may have made it."""
+    with connection.transaction(force_rollback=True), connection.cursor() as cursor:
+        ddl = what_lacks(cursor)
+        if not ddl:
+            return Finding(State.OK, "ledger", "schema ingestd is there and may be written")
+        try:
+            make_ledger(cursor, connection.info.dbname)
+        except Halt:
+            return Finding(State.FAIL, "ledger", "an older version made it, and this role may not complete it", ddl)
+    return Finding(State.OK, "ledger", "an older version made it; the next start adds what it lacks")
 
 
 def _examine_table(connection: Connection, pipeline: Pipeline) -> Iterator[Finding]:

@@ -12,7 +12,8 @@ SELECT n.oid IS NOT NULL,
                 AND has_table_privilege(cursors.oid, 'SELECT') AND has_table_privilege(cursors.oid, 'INSERT')
                 AND has_table_privilege(cursors.oid, 'UPDATE')
                 AND has_table_privilege(letters.oid, 'SELECT') AND has_table_privilege(letters.oid, 'INSERT')
-                AND has_table_privilege(letters.oid, 'UPDATE'), false),
+                AND has_table_privilege(letters.oid, 'UPDATE')
+                AND (ranges.oid IS NULL OR has_table_privilege(ranges.oid, 'INSERT')), false),
        has_database_privilege(current_database(), 'TEMPORARY'),
        current_database(),
        current_user
@@ -20,6 +21,7 @@ FROM (SELECT) one
 LEFT JOIN pg_namespace n ON n.nspname = 'ingestd'
 LEFT JOIN pg_class cursors ON cursors.relnamespace = n.oid AND cursors.relname = 'cursors'
 LEFT JOIN pg_class letters ON letters.relnamespace = n.oid AND letters.relname = 'dead_letters'
+LEFT JOIN pg_class ranges ON ranges.relnamespace = n.oid AND ranges.relname = 'ranges'
 
 -- name: table_missing
 SELECT NOT EXISTS (

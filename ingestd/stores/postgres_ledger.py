@@ -28,11 +28,19 @@ def make_ledger(cursor: psycopg.Cursor[Any], where: str) -> None:
         for statement in missing:
             cursor.execute(statement)
     except psycopg.errors.InsufficientPrivilege as error:
-        ddl = " ".join(b"; ".join(missing).decode().split())
         raise Halt(
             f"PostgreSQL at {where}: the ledger lacks tables or columns, and this role may not add them; "
-            f"run as the owner, then reload (HUP): {ddl};"
+            f"run as the owner, then reload (HUP): {_one_line(missing)}"
         ) from error
+
+
+def what_lacks(cursor: psycopg.Cursor[Any]) -> str:
+    """The statements that make or complete the ledger, on one line; "" when it is complete."""
+    return _one_line(_missing(cursor))
+
+
+def _one_line(statements: Sequence[bytes]) -> str:
+    return " ".join(b"".join(statement + b"; " for statement in statements).decode().split())
 
 
 def _missing(cursor: psycopg.Cursor[Any]) -> list[bytes]:

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.embedded.postgres import PostgresServer
+from ingestd.stores.postgres_ledger import make_ledger
 from tests.config.check_command import Answer, run_check, write_config
 from tests.config.pooler import transaction_pooler
 from tests.fix_servers import MakeTopic
@@ -150,12 +151,9 @@ def test_role_without_privileges_gets_the_grants(
 def test_ledger_without_privileges_gets_the_grants(
     postgres: PostgresServer, database: str, role: str, tmp_path: Path
 ) -> None:
-    execute(
-        database,
-        FITTING,
-        f"GRANT SELECT, INSERT ON events TO {role}",
-        "CREATE SCHEMA ingestd CREATE TABLE cursors () CREATE TABLE dead_letters ()",
-    )
+    execute(database, FITTING, f"GRANT SELECT, INSERT ON events TO {role}")
+    with psycopg.connect(database) as connection, connection.cursor() as cursor:
+        make_ledger(cursor, "here")
     path = write_config(tmp_path, url=login_url(postgres, database, role, "right-password"))
     answer = run_check(path)
     assert failures(answer) == ["ledger"]

@@ -6,7 +6,9 @@ import psycopg
 import pytest
 
 from ingestd.batch import Counts, DeadLetter, Tile
+from ingestd.config import options as cfg
 from ingestd.errors import Halt, StartupError
+from ingestd.preflight.store import examine_store
 from ingestd.stores.cursors import Move, move_cursors
 from ingestd.stores.postgres import PostgresStore
 from tests.sinks.contracts import ask
@@ -115,6 +117,11 @@ def test_ledger_of_an_older_version_is_completed_and_its_counts_are_kept(store: 
     assert {"redriven", "folded", "dead_again"} <= {name for (name,) in found}
 
 
+def _config(url: str) -> cfg.Config:
+    kafka = cfg.Kafka(bootstrap_servers="x", group_id="g")
+    return cfg.Config(kafka=kafka, store=cfg.Store(url=url), pipeline=())
+
+
 def test_role_that_may_not_complete_the_ledger_is_told_the_statements(store: MakeStore, database: str) -> None:
     store()
     _make_older(database)
@@ -123,12 +130,16 @@ def test_role_that_may_not_complete_the_ledger_is_told_the_statements(store: Mak
     ask(database, f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
     try:
         ask(database, f"GRANT USAGE, CREATE ON SCHEMA ingestd TO {role}")
+        ask(database, f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA ingestd TO {role}")
+        url = f"postgresql://{role}:pw@{info['host']}:{info['port']}/{info['dbname']}"
         with pytest.raises(Halt) as halt:
-            store(f"postgresql://{role}:pw@{info['host']}:{info['port']}/{info['dbname']}")
-        ddl = str(halt.value).partition("restart: ")[2] or str(halt.value).partition("(HUP): ")[2]
+            store(url)
+        ddl = str(halt.value).partition("(HUP): ")[2]
         assert "ADD COLUMN IF NOT EXISTS" in ddl and "CREATE TABLE IF NOT EXISTS ingestd.ranges" in ddl
+        assert any(found.mend == ddl for found in examine_store(_config(url)))
         ask(database, ddl)
-        store()
+        ask(database, f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA ingestd TO {role}")
+        store(url)
     finally:
         ask(database, f"DROP OWNED BY {role} CASCADE")
         ask(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
