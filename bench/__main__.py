@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import broker
 from bench.problem import Problem
-from bench.produce import parse_rate, parse_share, produce
+from bench.produce import TOPICS, parse_rate, parse_share, produce
 from ingestd.errors import ConfigError, StartupError
 
 
@@ -64,8 +64,8 @@ def add_produce(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """`produce` and its options."""
     parser = commands.add_parser("produce", help="send made-up records to a topic")
     add_connection(parser)
-    parser.add_argument("--topic", help="default: the profile's name")
-    parser.add_argument("--profile", choices=("sales", "transactions"), help="what the records are")
+    parser.add_argument("--topic", help="default: the profile's own")
+    parser.add_argument("--profile", choices=sorted(TOPICS), help="what the records are")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument("--sales-per-second", type=parse_rate, metavar="R", help="profile sales at this rate")
     rate.add_argument(
@@ -110,6 +110,20 @@ def compare(args: argparse.Namespace) -> int:
     return run_comparison(args)
 
 
+def upsert(args: argparse.Namespace) -> int:
+    """Measure upserts beside raw SQL."""
+    from bench.upsert import measure
+
+    return measure(args)
+
+
+def sqlite(args: argparse.Namespace) -> int:
+    """Measure one worker into an SQLite file."""
+    from bench.sqlite import measure
+
+    return measure(args)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Load and measurements for ingestd.")
@@ -137,6 +151,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     side.add_argument("--out", type=Path, metavar="DIR", help="where the result goes (default: bench/results)")
     side.set_defaults(run=compare)
+    upserts = commands.add_parser("upsert", help="measure upserts beside raw SQL, and hot keys beside inserts")
+    upserts.add_argument("--rows", type=int, default=500_000, metavar="N", help="records a run (default: 500,000)")
+    upserts.add_argument(
+        "--rounds", type=int, default=3, metavar="R", help="rounds, every second in reverse order (default: 3)"
+    )
+    upserts.set_defaults(run=upsert)
+    file = commands.add_parser("sqlite", help="measure one worker into an SQLite file beside a bare executemany")
+    file.add_argument("--rows", type=int, default=500_000, metavar="N", help="records a run (default: 500,000)")
+    file.add_argument("--rounds", type=int, default=3, metavar="R", help="rounds, every second in reverse order (3)")
+    file.set_defaults(run=sqlite)
     return parser
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from bench import broker
 from bench.checked import Checked, contract_of
+from bench.crm import CrmEvents
 from bench.hostile import Fields, Hostile, Messages, kinds_named
+from bench.prescribers import Prescribers
 from bench.problem import Problem
 from bench.progress import shown
 from bench.sending import Plan, Sending
@@ -16,6 +18,14 @@ from bench.users import read_user_ids
 from ingestd.demo.sales import Sales
 
 SEEDED_START = 1_767_225_600  # 2026-01-01T00:00:00Z
+
+TOPICS = {
+    "sales": "sales",
+    "transactions": "transactions",
+    "prescribers": "prescriber_events",
+    "crm": "crm.events.raw",
+}
+"""Profiles, and where their records go."""
 
 FIELDS = {"sales": Fields("amount_usd", "channel"), "transactions": Fields("amount", "merchant")}
 
@@ -64,24 +74,30 @@ def make_messages(args: argparse.Namespace) -> Made:
     Raises: Problem for an unreadable users file or an unknown kind of bad record, ConfigError for a wrong --contract.
     """
     start = None if args.seed is None else SEEDED_START
-    good: Messages
-    if args.profile == "sales":
-        good = Sales(args.seed, start)
-    else:
-        # Faker takes a while to load and `sales` has no need of it.
-        from bench.transactions import Transactions, spare_users
-
-        users = read_user_ids(args.users) if args.users else spare_users(args.seed)
-        good = Transactions(users, args.seed, start)
+    good = _good_messages(args, start)
     checked = Checked(good, contract_of(args.profile, args.contract))
     if not args.bad:
         return Made(checked, checked, None)
+    if args.profile not in FIELDS:
+        raise Problem(f"--bad: profile {args.profile} has no bad records; there are some for {', '.join(FIELDS)}")
     try:
         kinds = kinds_named(args.bad_kind)
     except ValueError as error:
         raise Problem(f"--bad-kind: {error}") from None
     hostile = Hostile(checked, FIELDS[args.profile], args.bad, kinds, args.seed)
     return Made(hostile, checked, hostile)
+
+
+def _good_messages(args: argparse.Namespace, start: int | None) -> Messages:
+    if args.profile == "transactions":
+        # Faker takes a while to load, and the others have no need of it.
+        from bench.transactions import Transactions, spare_users
+
+        users = read_user_ids(args.users) if args.users else spare_users(args.seed)
+        return Transactions(users, args.seed, start)
+    makers = {"sales": Sales, "prescribers": Prescribers, "crm": CrmEvents}
+    good: Messages = makers[args.profile](args.seed, start)
+    return good
 
 
 def prepare_topic(args: argparse.Namespace, properties: broker.Properties) -> int:
@@ -107,8 +123,9 @@ def prepare_topic(args: argparse.Namespace, properties: broker.Properties) -> in
 def produce(args: argparse.Namespace) -> int:
     """Run the command; exit code 0 only when every message kept the contract and the broker took it."""
     if args.profile is None:
-        args.profile = "sales" if args.sales_per_second is not None or args.topic == "sales" else "transactions"
-    args.topic = args.topic or args.profile
+        by_topic = {topic: profile for profile, topic in TOPICS.items()}
+        args.profile = "sales" if args.sales_per_second is not None else by_topic.get(args.topic, "transactions")
+    args.topic = args.topic or TOPICS[args.profile]
     per_sec = args.sales_per_second if args.sales_per_second is not None else args.rate
     properties = broker.client_properties(args.bootstrap_server, args.properties)
     made = make_messages(args)
