@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
@@ -95,9 +96,12 @@ def _good_messages(args: argparse.Namespace, start: int | None) -> Messages:
 
         users = read_user_ids(args.users) if args.users else spare_users(args.seed)
         return Transactions(users, args.seed, start)
-    makers = {"sales": Sales, "prescribers": Prescribers, "crm": CrmEvents}
-    good: Messages = makers[args.profile](args.seed, start)
-    return good
+    makers: dict[str, Callable[[int | None, int | None], Messages]] = {
+        "sales": Sales,
+        "prescribers": Prescribers,
+        "crm": CrmEvents,
+    }
+    return makers[args.profile](args.seed, start)
 
 
 def prepare_topic(args: argparse.Namespace, properties: broker.Properties) -> int:

@@ -26,7 +26,7 @@ def two_transactions(self: PostgresStore, tiles: Sequence[Tile], epochs: dict[in
     def move() -> None:
         with connection.cursor() as cursor:
             for tile in sorted(tiles):
-                _move(self, cursor, tile, epochs[tile.partition], counts[tile.partition])
+                _move(self, Transaction(cursor, counts), tile, epochs[tile.partition])
         connection.commit()
 
     if ORDER == "before":
