@@ -272,12 +272,12 @@ class Pipeline(Options, frozen=True, kw_only=True):
     on_new_field: Annotated[
         Literal["ignore", "evolve"],
         Meta(
-            description='"evolve": a top-level field that no column reads becomes a new nullable column of the table (text, int8, float8, bool or jsonb, by its first values).'
+            description='"evolve": a top-level field that no column reads becomes a new nullable column of the table (text, int8, float8, bool or jsonb, by its first values; later ones of another type are dead letters). At most 100 for a table; a column that somebody else has made is never filled. While the table is locked the partition waits, so that no value is lost.'
         ),
     ] = "ignore"
     version_field: Annotated[
         str | None,
-        Meta(description="Field that names the version of a record's contract; see `[[pipeline.contract]]`."),
+        Meta(description="Field that names the version of a record's contract; see `[[pipeline.contract]]`. Without the field, or with null in it, the pipeline's own columns hold; a version that no contract has is a dead letter."),
     ] = None
     contract: Annotated[
         tuple[Contract, ...],

@@ -11,7 +11,7 @@ from ingestd.decode.json import make_decoder
 from ingestd.errors import ConfigError
 from tests.sinks.contracts import MemoryRecord
 
-COLUMNS = [
+COLUMNS: list[dict[str, Any]] = [
     {"name": "id", "type": "text", "required": True},
     {"name": "kind", "type": "text", "path": "event.type", "stored": False},
     {"name": "v", "type": "numeric(5,2)", "required": True},
@@ -89,7 +89,7 @@ def test_a_record_that_does_not_delete_lacks_nothing() -> None:
 
 
 def test_versions_and_predicates_stay_required_in_deletes() -> None:
-    columns = [*COLUMNS[:3], {"name": "ts", "type": "epoch", "required": True}]
+    columns: list[dict[str, Any]] = [*COLUMNS[:3], {"name": "ts", "type": "epoch", "required": True}]
     columns[1] = {**columns[1], "required": True}
     rows = decoded(
         pipeline(WHEN, columns, version="ts"),
@@ -103,13 +103,13 @@ def test_versions_and_predicates_stay_required_in_deletes() -> None:
 
 @pytest.mark.parametrize(("kind", "value", "text"), [("bool", True, b"true"), ("int4", 4, b"4"), ("text", "4", b'"4"')])
 def test_a_predicate_of_every_type(kind: str, value: object, text: bytes) -> None:
-    columns = [COLUMNS[0], {"name": "d", "type": kind}]
+    columns: list[dict[str, Any]] = [COLUMNS[0], {"name": "d", "type": kind}]
     rows = decoded(pipeline({"when": {"d": value}, "how": "hard"}, columns), b'{"id":"a","d":%s}' % text, b'{"id":"a"}')
     assert rows.columns.column(DELETES).to_pylist() == [True, False]
 
 
 def test_all_conditions_must_hold() -> None:
-    columns = [COLUMNS[0], {"name": "a", "type": "int4"}, {"name": "b", "type": "int4"}]
+    columns: list[dict[str, Any]] = [COLUMNS[0], {"name": "a", "type": "int4"}, {"name": "b", "type": "int4"}]
     declared = pipeline({"when": {"a": 1, "b": 2}, "how": "hard"}, columns)
     rows = decoded(
         declared, b'{"id":"x","a":1,"b":2}', b'{"id":"x","a":1,"b":1}', b'{"id":"x","a":1}', b'{"id":"x","a":2,"b":2}'
@@ -123,14 +123,18 @@ def test_a_predicate_that_cannot_match_is_told_at_once() -> None:
 
 
 def test_keep_when_absent_tells_absent_from_null() -> None:
-    columns = [COLUMNS[0], {"name": "a", "type": "jsonb", "keep_when_absent": True}, {"name": "b", "type": "int4"}]
+    columns: list[dict[str, Any]] = [
+        COLUMNS[0],
+        {"name": "a", "type": "jsonb", "keep_when_absent": True},
+        {"name": "b", "type": "int4"},
+    ]
     rows = decoded(pipeline(None, columns), b'{"id":"x"}', b'{"id":"x","a":null}', b'{"id":"x","a":1.10}')
     assert rows.columns.schema.names == ["id", "a", "b", presence_of("a")]
     assert rows_of(rows) == [["x", None, None, False], ["x", None, None, True], ["x", "1.10", None, True]]
 
 
 def test_a_column_that_a_version_leaves_out_is_absent_though_it_has_a_default() -> None:
-    columns = [COLUMNS[0], {"name": "w", "type": "int4", "default": 7, "keep_when_absent": True}]
+    columns: list[dict[str, Any]] = [COLUMNS[0], {"name": "w", "type": "int4", "default": 7, "keep_when_absent": True}]
     plain = pipeline(None, columns)
     versioned = msgspec.convert([{"version": 1, "column": columns[:1]}], tuple[Contract, ...])
     declared = msgspec.structs.replace(plain, version_field="n", contract=versioned)
@@ -186,7 +190,7 @@ def test_a_tombstone_and_a_value_mean_the_same_key(kind: str, key: bytes, value:
 
 
 def test_a_composite_key_is_an_object_by_path() -> None:
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": "a", "type": "int4", "path": "k.a", "required": True},
         {"name": "b", "type": "text", "required": True},
         {"name": "at", "type": "int8", "source": "offset"},
