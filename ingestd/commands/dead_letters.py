@@ -169,6 +169,7 @@ def _time(option: str, text: str | None) -> datetime | None:
 
 def _list(box: "DeadLetterBox", wanted: "Wanted", args: argparse.Namespace) -> int:
     from ingestd.redrive.display import as_csv, as_json, as_table, line_of, whole
+    from ingestd.redrive.redrive import pieces
 
     rows: list[dict[str, Any]]
     if args.summary:
@@ -178,8 +179,8 @@ def _list(box: "DeadLetterBox", wanted: "Wanted", args: argparse.Namespace) -> i
             for g in box.groups(wanted)
         ]
     else:
-        letters = sorted(box.read(box.find(wanted)), key=lambda letter: -letter.id)
-        rows = [whole(letter) if args.format == "json" else line_of(letter) for letter in letters]
+        shown = whole if args.format == "json" else line_of
+        rows = [shown(letter) for letters, _ in pieces(box, box.find(wanted)) for letter in letters][::-1]
     text = {"table": as_table, "json": as_json, "csv": as_csv}[args.format](rows)
     print(text or ("no dead letters" if args.format == "table" else ""))
     return ExitCode.OK

@@ -6,6 +6,7 @@ in exactly one of the two places.
 
 import random
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
@@ -25,6 +26,7 @@ from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Sink, Writer
 
 _CHUNK_LETTERS = 1_000
+_CHUNK_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5
 _ALL_REPLAYED = 2**63 - 1
 _NO_LIMIT = cfg.DeadLetters(max_ratio=1.0, max_run=2**31)
@@ -87,7 +89,7 @@ class LetterStore:
         ids = {letter.id for letter in letters.values()}
         self._refused = {}
         with self._store.side_transaction(self._keep) as tx:
-            if missing := ids - {letter.id for letter in self._box.lock(sorted(ids), tx)}:
+            if missing := ids - self._box.lock(sorted(ids), tx).keys():
                 raise _LettersGone(missing)
             # A letter was committed over, so nothing that came after it may give way; of whichever topic id it is.
             tx.replay_below = dict.fromkeys({tile.partition for tile in tiles}, _ALL_REPLAYED)
@@ -153,10 +155,8 @@ class Redrive:
         Raises: Retryable when the database stays away; what was committed until then stays. Halt.
         """
         result = self._store.result
-        for start in range(0, len(ids), _CHUNK_LETTERS):
-            wanted = ids[start : start + _CHUNK_LETTERS]
-            letters = self._box.read(wanted)
-            result.gone += sorted(set(wanted) - {letter.id for letter in letters})
+        for letters, gone in pieces(self._box, ids):
+            result.gone += gone
             records = [record for letter in letters if (record := self._mended(letter, mending)) is not None]
             records.sort(key=lambda record: (record.letter.topic_id, record.partition(), record.offset()))
             for topic_id, together in groupby(records, key=lambda record: record.letter.topic_id):
@@ -227,9 +227,20 @@ def _left(written: Sequence[Letter], counts: dict[int, Counts]) -> dict[int, Lef
 def drop(store: Store, box: DeadLetterBox, ids: Sequence[int]) -> int:
     """Delete these letters in one transaction, counted in the ledger: how many were there and free."""
     with store.side_transaction() as tx:
-        letters = box.lock(ids, tx)
+        locked = box.lock(ids, tx)
         left: dict[int, Left] = {}
-        for letter in letters:
-            left.setdefault(letter.partition, Left()).dropped += 1
-        box.remove([letter.id for letter in letters], left, tx)
-    return len(letters)
+        for partition in locked.values():
+            left.setdefault(partition, Left()).dropped += 1
+        box.remove(list(locked), left, tx)
+    return len(locked)
+
+
+def pieces(box: DeadLetterBox, ids: Sequence[int]) -> Iterator[tuple[list[Letter], list[int]]]:
+    """These letters in ascending order, in pieces of bounded size, each with the ids up to its end that are gone."""
+    wanted, start = sorted(ids), 0
+    while asked := wanted[start : start + _CHUNK_LETTERS]:
+        letters = box.read(asked, _CHUNK_BYTES)
+        last = letters[-1].id if letters else asked[-1]
+        found = {letter.id for letter in letters}
+        yield letters, [number for number in asked if number <= last and number not in found]
+        start = bisect_right(wanted, last)

@@ -8,6 +8,12 @@ id, topic, topic_id, partition, "offset", record_key, payload, headers,
 -- name: exists
 SELECT to_regclass('ingestd.dead_letters') IS NOT NULL
 
+-- name: lock
+-- What another transaction has is its own to send or drop: nobody waits.
+SELECT id, partition FROM ingestd.dead_letters
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND id = ANY(%(ids)s)
+ORDER BY id FOR UPDATE SKIP LOCKED
+
 -- name: remove
 DELETE FROM ingestd.dead_letters WHERE id = ANY(%(ids)s)
 

@@ -92,12 +92,15 @@ class DeadLetterBox(Protocol):
         """The wanted letters by reason, the most frequent first."""
         ...
 
-    def read(self, ids: Sequence[int]) -> list[Letter]:
-        """These letters by id; those that are gone are left out."""
+    def read(self, ids: Sequence[int], max_bytes: int | None = None) -> list[Letter]:
+        """These letters by id; those that are gone are left out.
+
+        With `max_bytes` the first of them, as many as fit by their payloads, and one at least.
+        """
         ...
 
-    def lock(self, ids: Sequence[int], tx: Transaction) -> list[Letter]:
-        """Those of these letters that are there and that no other transaction has locked, for this one alone."""
+    def lock(self, ids: Sequence[int], tx: Transaction) -> dict[int, int]:
+        """id -> partition of the letters that are there and that no other transaction has, now locked by `tx`."""
         ...
 
     def remove(self, ids: Sequence[int], left: dict[int, Left], tx: Transaction) -> None:

@@ -32,6 +32,7 @@ _CONDITIONS = {
     "until": "dead_at < %(until)s",
 }
 _WHERE_TIMEOUT = "60s"
+_NO_LIMIT = 2**62
 
 
 class PostgresLetters:
@@ -57,17 +58,17 @@ class PostgresLetters:
         )
         return [Group(*row[:5], *(moment.astimezone(UTC) for moment in row[5:])) for row in rows]
 
-    def read(self, ids: Sequence[int]) -> list[Letter]:
-        """These letters by id; those that are gone are left out."""
-        query = f"SELECT {_COLUMNS} FROM ingestd.dead_letters WHERE {_MINE} AND id = ANY(%(ids)s) ORDER BY id"
+    def read(self, ids: Sequence[int], max_bytes: int | None = None) -> list[Letter]:
+        """These letters by id, as many as fit."""
+        chosen = f"SELECT id, payload FROM ingestd.dead_letters WHERE {_MINE} AND id = ANY(%(ids)s)"
+        values = self._key.params(ids=list(ids), max_bytes=max_bytes if max_bytes is not None else _NO_LIMIT)
         with self._reading() as cursor:
-            return [_letter(row) for row in cursor.execute(query.encode(), self._key.params(ids=list(ids)))]
+            return [_letter(row) for row in cursor.execute(_fitting(chosen), values)]
 
-    def lock(self, ids: Sequence[int], tx: Transaction) -> list[Letter]:
-        """The letters that are there and free, locked by `tx`."""
-        query = f"SELECT {_COLUMNS} FROM ingestd.dead_letters WHERE {_MINE} AND id = ANY(%(ids)s) ORDER BY id"
-        rows = tx.cursor.execute(f"{query} FOR UPDATE SKIP LOCKED".encode(), self._key.params(ids=list(ids)))
-        return [_letter(row) for row in rows]
+    def lock(self, ids: Sequence[int], tx: Transaction) -> dict[int, int]:
+        """id -> partition of the letters that are there and free, locked by `tx`."""
+        rows = tx.cursor.execute(LETTERS["lock"], self._key.params(ids=list(ids)))
+        return dict(rows.fetchall())
 
     def remove(self, ids: Sequence[int], left: dict[int, Left], tx: Transaction) -> None:
         """Delete locked letters, then count them with their cursors, in partition order as every transaction does."""
@@ -93,18 +94,12 @@ class PostgresLetters:
 
     def waiting(self, purpose: Purpose, limit: int, max_bytes: int) -> list[Letter]:
         """The oldest letters that wait, as many as fit."""
-        # The first one is taken whatever its size: it would wait for ever otherwise.
-        query = f"""
-            SELECT {_COLUMNS} FROM ingestd.dead_letters WHERE id = ANY(ARRAY(
-                SELECT id FROM (
-                    SELECT id, row_number() OVER (ORDER BY id) AS n,
-                           sum(coalesce(octet_length(payload), 0)) OVER (ORDER BY id) AS so_far
-                    FROM (SELECT id, payload FROM ingestd.dead_letters
-                          WHERE {_MINE} AND {purpose}_at IS NULL ORDER BY id LIMIT %(limit)s) AS first
-                ) AS sized WHERE so_far <= %(max_bytes)s OR n = 1
-            )) ORDER BY id"""
+        first = (
+            f"SELECT id, payload FROM ingestd.dead_letters WHERE {_MINE} AND {purpose}_at IS NULL"
+            " ORDER BY id LIMIT %(limit)s"
+        )
         with self._reading() as cursor:
-            rows = cursor.execute(query.encode(), self._key.params(limit=limit, max_bytes=max_bytes))
+            rows = cursor.execute(_fitting(first), self._key.params(limit=limit, max_bytes=max_bytes))
             return [_letter(row) for row in rows]
 
     def mark(self, purpose: Purpose, ids: Sequence[int]) -> None:
@@ -142,6 +137,18 @@ class PostgresLetters:
                 raise ConfigError(["the ledger is not there yet; run the pipeline once first"])
             yield cursor
             connection.rollback()
+
+
+def _fitting(chosen: str) -> bytes:
+    """The whole letters of a query for (id, payload): the first of them, as many as fit, and one at least."""
+    return f"""
+        SELECT {_COLUMNS} FROM ingestd.dead_letters WHERE id = ANY(ARRAY(
+            SELECT id FROM (
+                SELECT id, row_number() OVER (ORDER BY id) AS n,
+                       sum(coalesce(octet_length(payload), 0)) OVER (ORDER BY id) AS so_far
+                FROM ({chosen}) AS chosen
+            ) AS sized WHERE so_far <= %(max_bytes)s OR n = 1
+        )) ORDER BY id""".encode()
 
 
 def _condition(wanted: Wanted) -> str:

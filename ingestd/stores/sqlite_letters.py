@@ -21,6 +21,7 @@ _COLUMNS = (
     'id, topic, topic_id, partition, "offset", record_key, payload, headers, record_time, stage, column_name, reason,'
     " sqlstate, dead_at"
 )
+_SIZES = "SELECT id, coalesce(length(payload), 0) FROM ingestd_dead_letters"
 _MINE = "pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic"
 _THESE = "id IN (SELECT value FROM json_each(:ids))"
 _CONDITIONS = {
@@ -67,14 +68,17 @@ class SqliteLetters:
         rows = self._ask(query + _limit(wanted), wanted)
         return [Group(*row[:5], *map(datetime.fromisoformat, row[5:])) for row in rows]
 
-    def read(self, ids: Sequence[int]) -> list[Letter]:
-        """These letters by id; those that are gone are left out."""
+    def read(self, ids: Sequence[int], max_bytes: int | None = None) -> list[Letter]:
+        """These letters by id, as many as fit."""
         with open_reading(self._url) as connection:
-            return self._letters(connection.cursor(), ids)
+            chosen = self._key.params(ids=json.dumps(list(ids)))
+            sizes = connection.execute(f"{_SIZES} WHERE {_MINE} AND {_THESE} ORDER BY id", chosen).fetchall()
+            return self._letters(connection.cursor(), _fitting(sizes, max_bytes))
 
-    def lock(self, ids: Sequence[int], tx: Transaction) -> list[Letter]:
-        """The letters that are there: the transaction has the file for itself."""
-        return self._letters(tx.cursor, ids)
+    def lock(self, ids: Sequence[int], tx: Transaction) -> dict[int, int]:
+        """id -> partition of the letters that are there: the transaction has the file for itself."""
+        query = f"SELECT id, partition FROM ingestd_dead_letters WHERE {_MINE} AND {_THESE}"
+        return dict(tx.cursor.execute(query, self._key.params(ids=json.dumps(list(ids)))).fetchall())
 
     def _letters(self, cursor: sqlite3.Cursor, ids: Sequence[int]) -> list[Letter]:
         query = f"SELECT {_COLUMNS} FROM ingestd_dead_letters WHERE {_MINE} AND {_THESE} ORDER BY id"
@@ -99,20 +103,11 @@ class SqliteLetters:
 
     def waiting(self, purpose: Purpose, limit: int, max_bytes: int) -> list[Letter]:
         """The oldest letters that wait, as many as fit."""
-        query = (
-            "SELECT id, coalesce(length(payload), 0) FROM ingestd_dead_letters"
-            f" WHERE {_MINE} AND {purpose}_at IS NULL ORDER BY id LIMIT :limit"
-        )
+        query = f"{_SIZES} WHERE {_MINE} AND {purpose}_at IS NULL ORDER BY id LIMIT :limit"
         connection = self._store.open()
         with self._store.deciding():
-            chosen: list[int] = []
-            so_far = 0
-            for number, nbytes in connection.execute(query, self._key.params(limit=limit)).fetchall():
-                so_far += nbytes
-                if chosen and so_far > max_bytes:
-                    break
-                chosen.append(number)
-            return self._letters(connection.cursor(), chosen) if chosen else []
+            sizes = connection.execute(query, self._key.params(limit=limit)).fetchall()
+            return self._letters(connection.cursor(), _fitting(sizes, max_bytes))
 
     def mark(self, purpose: Purpose, ids: Sequence[int]) -> None:
         """These letters wait no longer."""
@@ -135,6 +130,18 @@ class SqliteLetters:
                 if wanted.where is None:
                     raise
                 raise ConfigError([f"--where: {error}"]) from error
+
+
+def _fitting(sizes: list[Any], max_bytes: int | None) -> list[int]:
+    """The first ids of (id, bytes), as many as fit, and one at least."""
+    chosen: list[int] = []
+    so_far = 0
+    for number, nbytes in sizes:
+        so_far += nbytes
+        if chosen and max_bytes is not None and so_far > max_bytes:
+            break
+        chosen.append(number)
+    return chosen
 
 
 def _condition(wanted: Wanted) -> str:

@@ -12,6 +12,7 @@ import pytest
 from ingestd.batch import Outcome
 from ingestd.config import options as cfg
 from ingestd.errors import Retryable
+from ingestd.redrive.redrive import pieces
 from ingestd.sinks.ladder import Way
 from ingestd.stores.dead_letters import Wanted
 from ingestd.stores.store import Transaction
@@ -253,3 +254,15 @@ def test_letters_of_a_topic_that_was_made_again_are_not_mistaken_for_each_other(
     )
     result = one.redrive(fix=["v = 1"])
     assert (result.redriven, one.bench.column()) == (2, ["first", "k1", "last", "older"])
+
+
+def test_letters_are_read_in_pieces_and_each_once(desk: MakeDesk) -> None:
+    one = desk()
+    one.bench.commit([b"%d" % n * 1000 for n in range(10, 20)])
+    ids = one.box().find(Wanted())
+    one.drop(Wanted(ids=(ids[3], ids[9])))
+    assert [letter.id for letter in one.box().read(ids, 4500)] == ids[:2]
+    assert [letter.id for letter in one.box().read(ids, 1)] == ids[:1]
+    found = list(pieces(one.box(), [*reversed(ids), 10**9]))
+    assert [letter.offset for letters, _ in found for letter in letters] == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert [number for _, gone in found for number in gone] == [ids[3], ids[9], 10**9]
