@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from ingestd.sinks.encode import join
 from tests.sinks.changes import changes_of
 from tests.sinks.contracts import Bench, ask, decoded, records_of
 
 _WORKERS = 4
 _RECORDS = 12_500
-_BATCH = 2_500
+_BATCH = 500
 _KEYS = 100
 
 
@@ -28,7 +27,7 @@ _KEYS = 100
 def test_hot_keys_of_four_workers_never_deadlock_and_the_last_version_wins(
     database: str, columns: dict[str, Any], delete: dict[str, Any] | None
 ) -> None:
-    pipeline = changes_of({"id": "text", "ts": "int8", **columns}, version="ts", delete=delete)
+    pipeline = changes_of({"id": "text", "ts": "int8", **columns}, version="ts", delete=delete, direct=False)
     rng = random.Random(7)
     versions = rng.sample(range(1_000_000), _WORKERS * _RECORDS)
     changes = [[_change(rng.randrange(_KEYS), versions.pop()) for _ in range(_RECORDS)] for _ in range(_WORKERS)]
@@ -38,12 +37,17 @@ def test_hot_keys_of_four_workers_never_deadlock_and_the_last_version_wins(
 
     def work(worker: int) -> None:
         try:
-            start.wait(20)
-            for at in range(0, _RECORDS, _BATCH):
-                parts = decoded(pipeline, records_of(changes[worker][at : at + _BATCH], at, worker))
-                benches[worker].commit_rows(join([parts]))
+            parts = [
+                decoded(pipeline, records_of(changes[worker][at : at + _BATCH], at, worker))
+                for at in range(0, _RECORDS, _BATCH)
+            ]
+            for part in parts:
+                batch = benches[worker].writer.prepare([part])
+                start.wait(20)
+                benches[worker].writer.commit(batch)
         except BaseException as fault:
             faults.append(fault)
+            start.abort()
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in range(_WORKERS)]
     for thread in threads:
