@@ -79,7 +79,8 @@ def test_headers_are_an_object_that_keeps_repeats_and_bytes() -> None:
         ("d", b'"2'),
         ("d", b"3"),
     ]
-    records = [MemoryRecord(b"{}", at, pairs=some) for at, some in enumerate([pairs, None, [("n", b"\0")]])]
+    sets: list[list[tuple[str, bytes | None]] | None] = [pairs, None, [("n", b"\0")]]
+    records = [MemoryRecord(b"{}", at, pairs=some) for at, some in enumerate(sets)]
     rows = decoded(records, {"name": "h", "type": "jsonb", "source": "headers"})
     first, none = rows.columns.column(0).to_pylist()
     assert msgspec.json.decode(first) == {"a": "x", "b": None, "c": {"base64": "/w=="}, "d": ["1", '"2', "3"]}

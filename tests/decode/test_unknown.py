@@ -153,7 +153,7 @@ def test_the_version_field_is_known_where_unknown_fields_are_refused() -> None:
 
 
 SMALL = st.sampled_from(["id", "o", "x", "ident", "alpha", "i", "meta", "w", "q"])
-LEAF = st.sampled_from([None, 0, 1, 7, "two", "s", 1.5, [], True])
+LEAF: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1, 7, "two", "s", 1.5, [], True])
 INNER = st.dictionaries(st.sampled_from(["a", "d", "v", "z"]), LEAF, max_size=3)
 DOCUMENT = st.dictionaries(SMALL, LEAF | INNER, max_size=6)
 PATHS = {
