@@ -45,7 +45,7 @@ class SqliteBatch(Struct):
     """Row after row, `width` values each."""
     width: int
     count: int
-    repeats: Flags
+    repeats: list[bool]
     """Whether row n has the key of the row before, in mode upsert."""
     kinds: list[Kind]
     kind_of: Ints | None
@@ -104,15 +104,19 @@ class SqliteEncoder:
             columns = columns.take(pa.array(order))
             if self._is_upsert:
                 repeats[1:] = _same_as_previous(columns.select(self._key))
-        lists = [kind.values(columns.column(name)) for name, kind in self._columns]
         kinds, kind_of = self._kinds(columns) if self._is_upsert else ([PLAIN], None)
+        if kind_of is not None and count > 1:
+            by_kind = _by_kind(kind_of, repeats, len(kinds))
+            columns, kind_of, repeats = columns.take(pa.array(by_kind)), kind_of[by_kind], repeats[by_kind]
+            order = by_kind if order is None else order[by_kind]
+        lists = [kind.values(columns.column(name)) for name, kind in self._columns]
         return SqliteBatch(
             rows=rows,
             order=order,
             values=list(chain.from_iterable(zip(*lists, strict=True))),
             width=len(lists),
             count=count,
-            repeats=repeats,
+            repeats=repeats.tolist(),
             kinds=kinds,
             kind_of=kind_of,
             versions=list(zip(*(kind.values(columns.column(name)) for name, kind in self._version), strict=True)),
@@ -179,6 +183,13 @@ def unstorable_letter(batch: SqliteBatch, n: int) -> DeadLetter:
 def _flags(columns: pa.RecordBatch, name: str) -> Flags:
     flags: Flags = columns.column(name).to_numpy(zero_copy_only=False).astype(np.bool_)
     return flags
+
+
+def _by_kind(kind_of: Ints, repeats: Flags, kinds: int) -> Ints:
+    """An order in which rows of one kind are neighbours; those of keys that come twice stay as they are, at the end."""
+    repeated = repeats.copy()
+    repeated[:-1] |= repeats[1:]
+    return np.argsort(np.where(repeated, kinds, kind_of), kind="stable").astype(np.int64)
 
 
 def _same_as_previous(keys: pa.RecordBatch) -> Flags:
