@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     STARTUP = 3
     """A server, download or program needed at start is missing."""
     HALTED = 4
-    """At least one partition halted and waits for a decision."""
+    """At least one partition halted, or dead letters of a redrive were refused again: somebody must decide."""
     LEASE_LOST = 5
     """A worker was fenced by another one; only seen between worker and supervisor."""
     ABORTED = 6

@@ -84,6 +84,17 @@ def test_dry_run_hears_what_only_commit_checks(desk: MakeDesk) -> None:
     assert (result.redriven, len(result.refused)) == (0, 1)
 
 
+def test_record_that_only_the_commit_refuses_stays_and_its_neighbours_leave(desk: MakeDesk) -> None:
+    one = desk(
+        ddl="CREATE TABLE kinds (w text PRIMARY KEY); INSERT INTO kinds VALUES ('w'); CREATE TABLE orders (id text"
+        " PRIMARY KEY, v int CHECK (v > 0), w text REFERENCES kinds DEFERRABLE INITIALLY DEFERRED)"
+    )
+    one.bench.commit([{"id": f"k{n}", "v": -1, "w": "w"} for n in range(5)])
+    result = one.redrive(fix=["v = 1", "w = 'none' if id == 'k3' else w"])
+    assert (result.redriven, len(result.refused), result.gone) == (4, 1, [])
+    assert (one.bench.column(), [offset for offset, _ in one.letters()]) == (["k0", "k1", "k2", "k4"], [3])
+
+
 def test_redriven_duplicate_changes_no_row(desk: MakeDesk) -> None:
     one = desk()
     one.bench.commit([{"id": "a", "v": -1, "w": "old"}, {"id": "a", "v": 2, "w": "new"}])
