@@ -72,7 +72,8 @@ def test_hostile_records_keys_and_headers_reach_rows_or_dead_letters_and_nothing
         assert rows[payload][1:3] == ({payload: payload}, payload)
         assert rows[payload][3] == {"trace": payload, payload: {"base64": "/w=="}}
     assert sorted(reason for (reason,) in dead) == sorted(
-        ["longer than 60 characters", "no value (a tombstone)", "empty value"] * len(PAYLOADS) + ["expected object, got array"]
+        ["longer than 60 characters", "no value (a tombstone)", "empty value"] * len(PAYLOADS)
+        + ["expected object, got array"]
     )
     shown = ingestd("dead-letters", "list", "--config", file, cwd=tmp_path)
     assert shown.returncode == 0 and "\x1b" not in shown.stdout and "\x07" not in shown.stdout
