@@ -23,6 +23,7 @@ class Books:
     def __init__(self, place: str, pipeline: cfg.Pipeline, partitions: tuple[int, ...]):
         self._place = place
         self._small = not place.startswith("postgresql:")
+        self.store = cfg.Store(url=f"sqlite:///{place}" if self._small else place)
         self.bench = (FileBench if self._small else Bench)(place, pipeline, partitions)
         self.commit = self.bench.commit
         self.claim = self.bench.claim
@@ -35,9 +36,8 @@ class Books:
 
     def verify(self, read_log: ReadLog | None = None, *chosen: int) -> Report:
         pipeline = self.bench.pipeline
-        store = cfg.Store(url=f"sqlite:///{self._place}" if self._small else self._place)
         kafka = cfg.Kafka(bootstrap_servers="x", group_id="g")
-        return verify(cfg.Config(kafka=kafka, store=store, pipeline=(pipeline,)), pipeline, chosen, read_log)
+        return verify(cfg.Config(kafka=kafka, store=self.store, pipeline=(pipeline,)), pipeline, chosen, read_log)
 
 
 MakeBooks = Callable[..., Books]

@@ -90,6 +90,7 @@ def test_hostile_field_names_are_quoted_or_left_out_with_a_comment(tmp_path: Pat
         if line.startswith("# left out: ")
     }
     assert paths | left_out == set(HOSTILE)
+    assert {"a.dot", "", 'q"uote'} <= left_out
     assert {"${HOME}", "$x", "Robert'); DROP TABLE t;--", "ünï", "x" * 100, "]] #"} <= paths
     assert all(column.name.isidentifier() and len(column.name) < 64 for column in pipeline.column)
     assert text.isprintable() or all(line.isprintable() for line in text.splitlines())
