@@ -125,7 +125,8 @@ def test_values_that_python_has_no_type_for_are_shown(
     file = tmp_path / "ingestd.toml"
     file.write_text(CONFIG.format(url=database))
     odd = """SELECT 'infinity'::timestamptz AS a, '0044-03-15 BC'::date AS b, 1.10::numeric(9,2) AS c,
-             'NaN'::numeric AS d, '{"x": [1, null]}'::jsonb AS e, '\\x00ff'::bytea AS f, null AS g, true AS h, ARRAY[1,2] AS i"""
+             'NaN'::numeric AS d, '{"x": [1, null]}'::jsonb AS e, '\\x00ff'::bytea AS f,
+             null AS g, true AS h, ARRAY[1,2] AS i"""
     assert _query(file, "--sql", odd, "--format", "json") == 0
     (row,) = orjson.loads(capsys.readouterr().out)
     assert list(row.values()) == [
