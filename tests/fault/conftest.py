@@ -18,10 +18,10 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from ingestd.embedded.kafka import KafkaServer, make_startup_cache
 from ingestd.embedded.postgres import PostgresServer
 from tests.fault.content import Feed, payments
-from tests.fault.flow import Flow, Shape, Tally
+from tests.fault.flow import Flow, Shape
+from tests.fault.tally import TALLIES, Tally
 
 RECORDS = 200_000
-TALLIES = pytest.StashKey[list[Tally]]()
 _NUMBERS = itertools.count(1)
 
 MakeFlow = Callable[..., Flow]
@@ -31,6 +31,14 @@ MakeFeed = Callable[..., Feed]
 class Servers(NamedTuple):
     kafka: KafkaServer
     postgres: PostgresServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs them all: they share their servers, and each keeps both cores busy."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.xdist_group("fault"))
 
 
 @pytest.fixture(scope="session")
@@ -113,22 +121,3 @@ def flow(servers: Servers, tmp_path: Path, request: pytest.FixtureRequest) -> It
     yield make
     for one in made:
         one.destroy()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    tallies = [one for one in config.stash.get(TALLIES, []) if one.verdict is not None]
-    if not tallies:
-        return
-    terminalreporter.section("faults")
-    line = "{:<66} {:>7} {:>9} {:>6} {:>8}"
-    terminalreporter.line(line.format("fault", "faults", "records", "lost", "doubled"))
-    sums = [0, 0, 0, 0]
-    for one in tallies:
-        assert one.verdict is not None
-        row = (one.faults, one.verdict.records, one.verdict.lost, one.verdict.doubled)
-        is_sabotage = one.name.startswith("sabotaged")
-        sums = sums if is_sabotage else [left + right for left, right in zip(sums, row, strict=True)]
-        terminalreporter.line(line.format(one.name[:66] + (" *" if is_sabotage else ""), *row))
-        for note in one.notes:
-            terminalreporter.line(f"    {note}")
-    terminalreporter.line(line.format("all (without *: built wrong on purpose)", *sums))

@@ -8,7 +8,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.fault.checker import Verdict, check, log_ends, read_log
 from tests.fault.daemon import COMMAND, Daemon, wait_for
+from tests.fault.tally import Tally
 
 CONFIG = """
 [kafka]
@@ -73,16 +74,6 @@ class Shape:
     max_workers: int = 4
     status: bool = False
     drain_timeout: str = "10s"
-
-
-@dataclass
-class Tally:
-    """What the session prints at its end, one for each flow."""
-
-    name: str
-    faults: int = 0
-    verdict: Verdict | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 class Flow:
