@@ -123,9 +123,9 @@ def _rates(result: Result) -> str:
     def said(found: Result, form: str) -> str:
         return " / ".join(format(found[which], form) for which in ("min", "median", "max"))
 
-    rows = [[name, said(found, ",.0f")] for name, found in result["rates"].items()]
+    rows = [[name, said(found, ",.0f"), said(result["cpu_us"][name], ".1f")] for name, found in result["rates"].items()]
     ratios = [f"* {what}: {said(found, '.2f')}" for what, found in result["ratios"].items()]
-    shown = _table(("what", "rows/s min / median / max"), rows)
+    shown = _table(("what", "rows/s min / median / max", "CPU us/row, PostgreSQL and client"), rows)
     return shown + "\n\nRatios of the same round, min / median / max:\n\n" + "\n".join(ratios)
 
 

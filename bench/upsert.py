@@ -21,6 +21,7 @@ import orjson
 import psycopg
 import pyarrow.compute as pc
 
+from bench.cpu import tree_secs
 from bench.memory_records import Committing, MemoryRecord, chunked
 from bench.results import save, spread
 from ingestd.config.options import Column, Pipeline, Table
@@ -72,6 +73,23 @@ def database() -> Iterator[PostgresServer]:
         shutil.rmtree(directory)
 
 
+class Clock:
+    """Rows a second, and CPU of the server and of this process for each row: that one holds on a busy machine too."""
+
+    def __init__(self, server: PostgresServer):
+        assert server.pid is not None
+        self._server_pid = server.pid
+        self._began = (time.perf_counter(), self._cpu())
+
+    def _cpu(self) -> float:
+        return time.process_time() + tree_secs(self._server_pid)
+
+    def stop(self, rows: int) -> tuple[float, float]:
+        """(rows a second, CPU in us a row) since the start."""
+        took, cpu = time.perf_counter() - self._began[0], self._cpu() - self._began[1]
+        return rows / took, cpu / rows * 1e6
+
+
 def fresh(url: str, present: Sequence[str] = ()) -> None:
     """The table anew, with rows of version 0 for the keys that are `present`, and no ledger."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -109,62 +127,73 @@ class HalfUpdates:
             self.pieces.append(encode(columns.take(pc.sort_indices(columns.column("id")))))
 
 
-def run_raw(url: str, load: HalfUpdates) -> float:
-    """Rows a second."""
+def run_raw(server: PostgresServer, load: HalfUpdates) -> tuple[float, float]:
+    """Rows a second, CPU us a row."""
+    url = server.url()
     fresh(url, load.present)
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE raw_staging ON COMMIT DELETE ROWS AS SELECT * FROM u LIMIT 0")
         cursor.execute("SET jit = off")
         cursor.execute("SET temp_buffers = '32MB'")
         connection.commit()
-        began = time.perf_counter()
+        clock = Clock(server)
         for pieces in load.pieces:
             with cursor.copy(f"COPY raw_staging ({_NAMES}) FROM STDIN (FORMAT binary)".encode()) as copy:
                 for piece in pieces:
                     copy.write(piece)
             cursor.execute(_RAW.encode(), prepare=True)
             connection.commit()
-        return load.count / (time.perf_counter() - began)
+        return clock.stop(load.count)
 
 
-def run_ingestd(url: str, load: HalfUpdates, decoding: bool) -> float:
-    """Rows a second; `decoding` says whether that of the JSON is in the time."""
+def run_ingestd(server: PostgresServer, load: HalfUpdates, decoding: bool) -> tuple[float, float]:
+    """Rows a second, CPU us a row; `decoding` says whether that of the JSON is in them."""
+    url = server.url()
     fresh(url, load.present)
     committing = Committing(pipeline("upsert"))
     committing.open(url)
     decoded = [] if decoding else [committing.joined(chunked(records)) for records in load.batches]
-    began = time.perf_counter()
+    clock = Clock(server)
     for n, records in enumerate(load.batches):
         committing.commit(committing.joined(chunked(records)) if decoding else decoded[n])
-    rate = load.count / (time.perf_counter() - began)
+    rates = clock.stop(load.count)
     committing.close()
     found = _ask(url, "SELECT count(*), count(*) FILTER (WHERE ts > 0) FROM u")
     if found != (load.count, load.count):
         raise AssertionError(f"{load.count} rows wanted, found {found}")
-    return rate
+    return rates
 
 
-def run_workers(url: str, mode: Mode, rows: int, batch: int) -> float:
-    """Rows a second of `WORKERS` processes at once, decoded beforehand: hot keys by upsert, or new keys by insert."""
+def run_workers(server: PostgresServer, mode: Mode, rows: int, batch: int) -> tuple[float, float]:
+    """Rows a second, CPU us a row, of `WORKERS` processes at once, decoded before: hot keys, or inserts."""
+    url, pid = server.url(), server.pid
+    assert pid is not None
     fresh(url)
     context = get_context("spawn")
-    barrier, spans = context.Barrier(WORKERS), context.Queue()
+    barrier, spans = context.Barrier(WORKERS + 1), context.Queue()
     processes = [
         context.Process(target=work, args=(url, mode, worker, rows // WORKERS, batch, barrier, spans))
         for worker in range(WORKERS)
     ]
     for process in processes:
         process.start()
-    found: list[tuple[float, float, dict[str, int]]] = [spans.get(timeout=600) for _ in processes]
+    barrier.wait(600)
+    server_cpu = -tree_secs(pid)
+    found: list[tuple[float, float, dict[str, int], float]] = [spans.get(timeout=600) for _ in processes]
+    server_cpu += tree_secs(pid)
     for process in processes:
         process.join()
     if mode == "upsert":
         latest = {key: max(one[2].get(key, -1) for one in found) for key in found[0][2]}
         with psycopg.connect(url, autocommit=True) as connection:
-            rows_found: dict[str, int] = dict(connection.execute("SELECT id, ts FROM u WHERE amount = ts % 1000").fetchall())
+            rows_found: dict[str, int] = dict(
+                connection.execute("SELECT id, ts FROM u WHERE amount = ts % 1000").fetchall()
+            )
         if rows_found != latest:
             raise AssertionError("a key does not have its last version")
-    return rows // WORKERS * WORKERS / (max(one[1] for one in found) - min(one[0] for one in found))
+    rows = rows // WORKERS * WORKERS
+    cpu = server_cpu + sum(one[3] for one in found)
+    return rows / (max(one[1] for one in found) - min(one[0] for one in found)), cpu / rows * 1e6
 
 
 def work(url: str, mode: Mode, worker: int, rows: int, batch: int, barrier: Any, spans: Any) -> None:
@@ -183,13 +212,12 @@ def work(url: str, mode: Mode, worker: int, rows: int, batch: int, barrier: Any,
             text = orjson.dumps({"id": key, "ts": ts, "amount": ts % 1000, "category": "groceries"})
             records.append(MemoryRecord(text, offset, worker))
         parts.append(committing.joined(chunked(records)))
-    barrier.wait()
     committing.open(url, worker)
-    barrier.wait()
-    began = time.monotonic()
+    barrier.wait(600)
+    began, cpu = time.monotonic(), time.process_time()
     for part in parts:
         committing.commit(part)
-    spans.put((began, time.monotonic(), latest))
+    spans.put((began, time.monotonic(), latest, time.process_time() - cpu))
     committing.close()
 
 
@@ -202,30 +230,37 @@ def _ask(url: str, query: str) -> tuple[Any, ...]:
 def measure(args: argparse.Namespace) -> int:
     """All rounds, odd ones in reverse order; written to the results."""
     load = HalfUpdates(args.rows)
-    rates: dict[str, list[float]] = {}
+    runs: dict[str, list[tuple[float, float]]] = {}
     with database() as server:
-        url = server.url()
-        sides: dict[str, Callable[[], float]] = {
-            "raw COPY + ON CONFLICT DO UPDATE, half updates": lambda: run_raw(url, load),
-            "ingestd, half updates, from JSON": lambda: run_ingestd(url, load, True),
-            "ingestd, half updates, decoded before": lambda: run_ingestd(url, load, False),
-            f"4 workers, {HOT_KEYS} hot keys": lambda: run_workers(url, "upsert", args.rows, BATCH // 2),
-            "4 workers, insert of new keys": lambda: run_workers(url, "insert", args.rows, BATCH // 2),
+        sides: dict[str, Callable[[], tuple[float, float]]] = {
+            "raw COPY + ON CONFLICT DO UPDATE, half updates": lambda: run_raw(server, load),
+            "ingestd, half updates, from JSON": lambda: run_ingestd(server, load, True),
+            "ingestd, half updates, decoded before": lambda: run_ingestd(server, load, False),
+            f"4 workers, {HOT_KEYS} hot keys": lambda: run_workers(server, "upsert", args.rows, BATCH // 2),
+            "4 workers, insert of new keys": lambda: run_workers(server, "insert", args.rows, BATCH // 2),
         }
         for number in range(args.rounds):
             for name, run in list(sides.items())[:: -1 if number % 2 else 1]:
-                rates.setdefault(name, []).append(run())
-                print(f"{name:50s} {rates[name][-1]:10,.0f} rows/s", file=sys.stderr, flush=True)
-        deadlocks = _ask(url, "SELECT sum(deadlocks) FROM pg_stat_database")[0]
+                runs.setdefault(name, []).append(run())
+                rate, cpu = runs[name][-1]
+                print(f"{name:50s} {rate:10,.0f} rows/s {cpu:6.1f} us CPU a row", file=sys.stderr, flush=True)
+        deadlocks = _ask(server.url(), "SELECT sum(deadlocks) FROM pg_stat_database")[0]
     names = list(sides)
+    rates = {name: [rate for rate, _ in found] for name, found in runs.items()}
+    cpu_us = {name: [cpu for _, cpu in found] for name, found in runs.items()}
     pairs = [(names[1], names[0]), (names[2], names[0]), (names[3], names[4])]
     ratios = {f"{a} / {b}": spread([x / y for x, y in zip(rates[a], rates[b], strict=True)]) for a, b in pairs}
+    ratios |= {
+        f"CPU a row, the inverse of it: {a} / {b}": spread([y / x for x, y in zip(cpu_us[a], cpu_us[b], strict=True)])
+        for a, b in pairs
+    }
     save(
         "upsert",
         {
             "kind": "rates",
             "title": f"Upsert, {args.rows:,} rows, {args.rounds} rounds",
             "rates": {name: spread(found) for name, found in sorted(rates.items())},
+            "cpu_us": {name: spread(found) for name, found in sorted(cpu_us.items())},
             "ratios": ratios,
             "note": f"Batches of {BATCH:,} rows (12,500 for each of four workers), 4 columns, text key, one connection"
             f" unless said otherwise; deadlocks: {deadlocks}. Every run ends with a count of the rows.",
