@@ -20,7 +20,7 @@ BROKEN_PIPE = 141
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of these commands; with one command only its module is loaded."""
     parser = argparse.ArgumentParser(
-        prog="ingestd", description="Kafka records into PostgreSQL, exactly once, from one TOML file."
+        prog="ingestd", description="Kafka records into PostgreSQL or SQLite, exactly once, from one TOML file."
     )
     parser.add_argument("--version", action="version", version=f"ingestd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
