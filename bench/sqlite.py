@@ -18,6 +18,7 @@ from pathlib import Path
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
+from bench import cpu
 from bench.problem import Problem
 from bench.results import save, spread
 from bench.servers import Servers, load_transactions
@@ -46,6 +47,7 @@ _TIMEOUT_SECS = 600.0
 def measure(args: argparse.Namespace) -> int:
     """Run both in turn and save the result."""
     rates: dict[str, list[float]] = {"bare executemany": [], "ingestd, one worker": []}
+    cpu_us: dict[str, list[float]] = {name: [] for name in rates}
     with tempfile.TemporaryDirectory(prefix="ingestd-bench-") as made, _broker(Path(made)) as kafka:
         directory = Path(made)
         load = load_transactions(kafka, args.rows)
@@ -56,11 +58,12 @@ def measure(args: argparse.Namespace) -> int:
                 path = directory / f"{number}-{is_daemon}.db"
                 with contextlib.closing(_database(path)) as connection:
                     if is_daemon:
-                        rate = _run_daemon(connection, path, kafka.bootstrap_servers, load.topic, args.rows)
+                        rate, used = _run_daemon(connection, path, kafka.bootstrap_servers, load.topic, args.rows)
                     else:
-                        rate = _run_bare(connection, rows)
+                        rate, used = _run_bare(connection, rows)
                 rates[name].append(rate)
-                print(f"round {number + 1}: {name}: {rate:,.0f} rows/s", flush=True)
+                cpu_us[name].append(used)
+                print(f"round {number + 1}: {name}: {rate:,.0f} rows/s, {used:.1f} us of CPU a row", flush=True)
                 path.unlink()
     ratios = [ours / bare for bare, ours in zip(*rates.values(), strict=True)]
     result = {
@@ -68,6 +71,7 @@ def measure(args: argparse.Namespace) -> int:
         "title": f"SQLite, {args.rows:,} transactions of ten columns, text key",
         "note": f"Batches of {BATCH_ROWS:,} rows, WAL, synchronous = FULL; SQLite {sqlite3.sqlite_version}.",
         "rates": {name: spread(found) for name, found in rates.items()},
+        "cpu_us": {name: spread(found) for name, found in cpu_us.items()},
         "ratios": {"ingestd / bare executemany": spread(ratios)},
     }
     save("sqlite", result)
@@ -109,20 +113,22 @@ def _tuples(bootstrap_servers: str, topic: str, count: int) -> list[tuple[object
     return rows
 
 
-def _run_bare(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> float:
-    """Rows a second."""
+def _run_bare(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> tuple[float, float]:
+    """(rows a second, microseconds of CPU a row)."""
     insert = f"INSERT INTO q VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT (tx_id) DO NOTHING"
     batches = [sorted(rows[at : at + BATCH_ROWS], key=str) for at in range(0, len(rows), BATCH_ROWS)]
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     for batch in batches:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(insert, batch)
         connection.execute("COMMIT")
-    return len(rows) / (time.perf_counter() - began)
+    return len(rows) / (time.perf_counter() - began), (time.process_time() - used) / len(rows) * 1e6
 
 
-def _run_daemon(connection: sqlite3.Connection, path: Path, bootstrap_servers: str, topic: str, count: int) -> float:
-    """Rows a second from the first commit that is seen to the last.
+def _run_daemon(
+    connection: sqlite3.Connection, path: Path, bootstrap_servers: str, topic: str, count: int
+) -> tuple[float, float]:
+    """Rows a second from the first commit that is seen to the last, and CPU of all its processes a row of these.
 
     Raises: Problem when the daemon ends early or rows are missing.
     """
@@ -137,8 +143,9 @@ def _run_daemon(connection: sqlite3.Connection, path: Path, bootstrap_servers: s
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
     try:
-        first = _until(connection, daemon, 1, log)
+        first, used = _until(connection, daemon, 1, log), cpu.tree_secs(daemon.pid)
         last = _until(connection, daemon, count, log)
+        used = cpu.tree_secs(daemon.pid) - used
         if daemon.wait(30) != 0:
             raise Problem(f"ingestd ended with {daemon.returncode}: {log.read_text()[-500:]}")
     finally:
@@ -147,7 +154,8 @@ def _run_daemon(connection: sqlite3.Connection, path: Path, bootstrap_servers: s
     found = connection.execute("SELECT count(*) FROM q").fetchone()[0]
     if found != count:
         raise Problem(f"{found:,} rows of {count:,} records")
-    return (last[1] - first[1]) / (last[0] - first[0])
+    steady = last[1] - first[1]
+    return steady / (last[0] - first[0]), used / steady * 1e6
 
 
 def _until(
