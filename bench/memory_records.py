@@ -7,10 +7,10 @@ from msgspec import Struct
 from ingestd.batch import Chunk, Counts, Record, Rows, Tile
 from ingestd.config.options import DeadLetters, Pipeline, Store
 from ingestd.decode.json import make_decoder
-from ingestd.sinks.encode import join
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
-from ingestd.stores.postgres import PostgresStore
+from ingestd.sinks.postgres.encode import join
+from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import LedgerKey, Transaction
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Writer

@@ -13,10 +13,10 @@ from psycopg import IsolationLevel
 from ingestd.accounting.ranges import Fates, Range, Span, union
 from ingestd.config import options as cfg
 from ingestd.errors import StartupError
-from ingestd.sinks.versions_sql import versions_table
+from ingestd.sinks.postgres.versions_sql import versions_table
 from ingestd.stores.open import is_sqlite
-from ingestd.stores.postgres import connect, place
-from ingestd.stores.postgres_errors import first_line
+from ingestd.stores.postgres.errors import first_line
+from ingestd.stores.postgres.store import connect, place
 from ingestd.stores.store import LedgerKey
 
 _MINE = "pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic"
@@ -178,7 +178,7 @@ def open_books(store: cfg.Store) -> Iterator[Books]:
     url = str.__str__(store.url)
     try:
         if is_sqlite(store):
-            from ingestd.stores.sqlite_reading import open_reading
+            from ingestd.stores.sqlite.reading import open_reading
 
             with open_reading(url) as reading:
                 yield _checked(Books(reading, "ingestd_"), url)

@@ -251,7 +251,7 @@ def _redrive(
 
 
 def _mending(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> "Mending":
-    from ingestd.decode.formats import value_reader
+    from ingestd.decode.formats.values import value_reader
     from ingestd.redrive.mend import Mending
 
     if pipeline.format == "raw" and args.fix:

@@ -12,7 +12,7 @@ from ingestd.errors import ConfigError, ExitCode, StartupError
 if TYPE_CHECKING:
     from ingestd.config.options import Config, Pipeline
     from ingestd.source.kafka import KafkaSource
-    from ingestd.stores.cursors import CursorRow, Move
+    from ingestd.stores.postgres.cursors import CursorRow, Move
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -63,11 +63,11 @@ def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
 
     key = LedgerKey(pipeline.name, pipeline.topic)
     if is_sqlite_url(config.store.url):
-        from ingestd.stores import sqlite_cursors
+        from ingestd.stores.sqlite import cursors as sqlite_cursors
 
         return sqlite_cursors.read_cursor_rows(sqlite_path(config.store.url), key)
-    from ingestd.stores.cursors import read_cursor_rows
-    from ingestd.stores.postgres import connect
+    from ingestd.stores.postgres.cursors import read_cursor_rows
+    from ingestd.stores.postgres.store import connect
 
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
         return read_cursor_rows(connection, key)
@@ -78,12 +78,12 @@ def _move(config: "Config", pipeline: "Pipeline", moves: "list[Move]", rebuild: 
 
     key = LedgerKey(pipeline.name, pipeline.topic)
     if is_sqlite_url(config.store.url):
-        from ingestd.stores import sqlite_cursors
+        from ingestd.stores.sqlite import cursors as sqlite_cursors
 
         sqlite_cursors.move_cursors(sqlite_path(config.store.url), key, moves, rebuild)
         return
-    from ingestd.stores.cursors import move_cursors
-    from ingestd.stores.postgres import connect
+    from ingestd.stores.postgres.cursors import move_cursors
+    from ingestd.stores.postgres.store import connect
 
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
         move_cursors(connection, key, moves, rebuild)
@@ -122,7 +122,7 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
 
 
 def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]":
-    from ingestd.stores.cursors import Move
+    from ingestd.stores.postgres.cursors import Move
 
     topic_id, _ = source.topic_state()
     if to.isdigit():

@@ -96,7 +96,7 @@ class Store(Options, frozen=True, kw_only=True):
     synchronous_commit: Annotated[
         Literal["on", "off", "local", "remote_write", "remote_apply"],
         Meta(
-            description="PostgreSQL's synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together. With SQLite \"on\" is synchronous = FULL, \"off\" is NORMAL: after a power cut the last commits may be gone, rows and cursor together."
+            description='PostgreSQL\'s synchronous_commit for the sessions of ingestd. Exactly once holds with every value: rows and cursor are lost or kept together. With SQLite "on" is synchronous = FULL, "off" is NORMAL: after a power cut the last commits may be gone, rows and cursor together.'
         ),
     ] = "on"
     lock_timeout: Annotated[

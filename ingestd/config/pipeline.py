@@ -277,7 +277,9 @@ class Pipeline(Options, frozen=True, kw_only=True):
     ] = "ignore"
     version_field: Annotated[
         str | None,
-        Meta(description="Field that names the version of a record's contract; see `[[pipeline.contract]]`. Without the field, or with null in it, the pipeline's own columns hold; a version that no contract has is a dead letter."),
+        Meta(
+            description="Field that names the version of a record's contract; see `[[pipeline.contract]]`. Without the field, or with null in it, the pipeline's own columns hold; a version that no contract has is a dead letter."
+        ),
     ] = None
     contract: Annotated[
         tuple[Contract, ...],

@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 from ingestd.batch import Chunk, Decode, Record, Rows, dead_letter
 from ingestd.config.options import Column, Pipeline, SchemaRegistry
 from ingestd.decode import columns as build
-from ingestd.decode.formats import values_reader
+from ingestd.decode.formats.values import values_reader
 from ingestd.decode.kinds import sorter_of
 from ingestd.decode.marks import Marks, with_defaults
 from ingestd.decode.mending import Mend, Policy, mended, mender_of, nulled, policy_of

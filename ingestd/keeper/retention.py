@@ -56,19 +56,19 @@ def retentions_of(options: cfg.Store, pipeline: cfg.Pipeline, store: Store) -> l
 
 def _forget_keys(options: cfg.Store) -> Callable[..., int]:
     if is_sqlite(options):
-        from ingestd.sinks.sqlite_gate import forget_keys as forget_in_sqlite
+        from ingestd.sinks.sqlite.gate import forget_keys as forget_in_sqlite
 
         return forget_in_sqlite
-    from ingestd.sinks.gate import forget_keys
+    from ingestd.sinks.postgres.gate import forget_keys
 
     return forget_keys
 
 
 def _forget_deleted(options: cfg.Store) -> Callable[..., int]:
     if is_sqlite(options):
-        from ingestd.sinks.sqlite_forget import forget_deleted as forget_in_sqlite
+        from ingestd.sinks.sqlite.forget import forget_deleted as forget_in_sqlite
 
         return forget_in_sqlite
-    from ingestd.sinks.versions import forget_deleted
+    from ingestd.sinks.postgres.versions import forget_deleted
 
     return forget_deleted

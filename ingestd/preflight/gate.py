@@ -9,7 +9,7 @@ import psycopg
 
 from ingestd.config.options import Pipeline
 from ingestd.preflight.findings import Finding, State
-from ingestd.stores.gate_check import check_gate, create_gate, gate_columns, gate_notes
+from ingestd.stores.postgres.gate_check import check_gate, create_gate, gate_columns, gate_notes
 
 
 def examine_gate(connection: psycopg.Connection[Any], pipeline: Pipeline) -> Iterator[Finding]:

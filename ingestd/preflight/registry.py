@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from ingestd.config.checks_formats import NEED_REGISTRY
 from ingestd.config.options import Config
-from ingestd.decode.framing import Unreadable
-from ingestd.decode.registry import Schemas, connect
+from ingestd.decode.formats.framing import Unreadable
+from ingestd.decode.formats.registry import Schemas, connect
 from ingestd.errors import Halt, Retryable
 from ingestd.preflight.findings import Finding, State
 

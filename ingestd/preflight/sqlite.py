@@ -11,10 +11,10 @@ from pathlib import Path
 from ingestd.config.options import Config, Pipeline
 from ingestd.config.store_url import sqlite_path
 from ingestd.preflight.findings import Finding, State
-from ingestd.sinks.sqlite_gate import check_gate, create_gate
-from ingestd.sinks.sqlite_table import split_statements
-from ingestd.stores.sqlite_file import begin, connect, ledger_tables, old_library
-from ingestd.stores.sqlite_table_check import (
+from ingestd.sinks.sqlite.gate import check_gate, create_gate
+from ingestd.sinks.sqlite.table import split_statements
+from ingestd.stores.sqlite.file import begin, connect, ledger_tables, old_library
+from ingestd.stores.sqlite.table_check import (
     Problem,
     check_table,
     create_table,

@@ -16,10 +16,10 @@ from ingestd.errors import Halt
 from ingestd.preflight.findings import Finding, State
 from ingestd.preflight.gate import examine_gate
 from ingestd.schema import Schema
-from ingestd.sinks.table_sql import create_table
-from ingestd.stores.postgres_ledger import make_ledger, what_lacks
+from ingestd.sinks.postgres.table_sql import create_table
+from ingestd.stores.postgres.ledger import make_ledger, what_lacks
+from ingestd.stores.postgres.table_check import check_table, table_notes
 from ingestd.stores.statements import load_statements
-from ingestd.stores.table_check import check_table, table_notes
 
 CONNECT_TIMEOUT_SECS = 5
 MIN_SERVER_VERSION = 140000

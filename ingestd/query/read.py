@@ -54,8 +54,8 @@ def _ask_postgres(url: str, statement: str) -> Iterator[Answer]:
     import psycopg
     from psycopg.types.string import TextLoader
 
-    from ingestd.stores.postgres import connect, place
-    from ingestd.stores.postgres_errors import first_line
+    from ingestd.stores.postgres.errors import first_line
+    from ingestd.stores.postgres.store import connect, place
 
     with closing(connect(url, "ingestd query")) as connection:
         try:
@@ -87,7 +87,7 @@ def _chained(first: Row | None, rows: Iterator[Row]) -> Iterator[Row]:
 def _ask_sqlite(url: str, statement: str) -> Iterator[Answer]:
     import sqlite3
 
-    from ingestd.stores.sqlite_reading import open_reading
+    from ingestd.stores.sqlite.reading import open_reading
 
     with open_reading(url) as connection:
         try:

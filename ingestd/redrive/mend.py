@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from ingestd.batch import Headers
-from ingestd.decode.framing import Unreadable
+from ingestd.decode.formats.framing import Unreadable
 from ingestd.redrive.expressions import Expression, Fix, FixFailed
 from ingestd.stores.dead_letters import Letter
 

@@ -16,8 +16,8 @@ from ingestd.config import options as cfg
 from ingestd.config.store_url import sqlite_path
 from ingestd.errors import LeaseLost
 from ingestd.sampling.trial import Outcome, write_as_worker
-from ingestd.stores.sqlite import SqliteStore
-from ingestd.stores.sqlite_file import connect
+from ingestd.stores.sqlite.file import connect
+from ingestd.stores.sqlite.store import SqliteStore
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
 LARGEST_COPY_BYTES = 1 << 30

@@ -24,7 +24,7 @@ _ROUNDS_BEFORE_SPLIT = 16
 
 
 class Gate(Protocol):
-    """The table of seen keys in one store; see `ingestd.sinks.gate.PostgresGate`."""
+    """The table of seen keys in one store; see `ingestd.sinks.postgres.gate.PostgresGate`."""
 
     def attach(self, connection: Any) -> None:
         """Make or check the table, and what this session needs. Commits. Raises: Halt."""

@@ -13,29 +13,29 @@ def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     sink = _open_postgres_sink(pipeline)
     if pipeline.dedupe is None:
         return sink
-    from ingestd.sinks.gate import PostgresGate
     from ingestd.sinks.gated import GatedSink
+    from ingestd.sinks.postgres.gate import PostgresGate
 
     return GatedSink(PostgresGate(pipeline), sink)
 
 
 def _open_postgres_sink(pipeline: cfg.Pipeline) -> Any:
     if pipeline.table.mode == "upsert":
-        from ingestd.sinks.upsert import UpsertSink
+        from ingestd.sinks.postgres.upsert import UpsertSink
 
         return UpsertSink(pipeline)
-    from ingestd.sinks.table import TableSink
+    from ingestd.sinks.postgres.table import TableSink
 
     return TableSink(pipeline)
 
 
 def _open_sqlite_sink(pipeline: cfg.Pipeline) -> Any:
-    from ingestd.sinks.sqlite_table import SqliteTableSink
+    from ingestd.sinks.sqlite.table import SqliteTableSink
 
     sink = SqliteTableSink(pipeline)
     if pipeline.dedupe is None:
         return sink
     from ingestd.sinks.gated import GatedSink
-    from ingestd.sinks.sqlite_gate import SqliteGate
+    from ingestd.sinks.sqlite.gate import SqliteGate
 
     return GatedSink(SqliteGate(pipeline), sink)

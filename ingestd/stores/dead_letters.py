@@ -1,6 +1,6 @@
 """Dead letters as they are looked at, sent again, dropped and passed on, for every store alike. Knows no database.
 
-`ingestd.stores.postgres_letters` and `ingestd.stores.sqlite_letters` are the boxes and outboxes.
+`ingestd.stores.postgres.letters` and `ingestd.stores.sqlite.letters` are the boxes and outboxes.
 """
 
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ def is_sqlite(options: cfg.Store) -> bool:
 def open_store(options: cfg.Store, key: LedgerKey) -> Store:
     """The store of `options`; it connects when it is first used."""
     if is_sqlite(options):
-        from ingestd.stores.sqlite import SqliteStore
+        from ingestd.stores.sqlite.store import SqliteStore
 
         return SqliteStore(options, key)
-    from ingestd.stores.postgres import PostgresStore
+    from ingestd.stores.postgres.store import PostgresStore
 
     return PostgresStore(options, key)

@@ -10,9 +10,9 @@ from ingestd.stores.store import LedgerKey
 def open_letters(options: cfg.Store, store: Any, key: LedgerKey) -> Any:
     """The `DeadLetterBox` and `Outbox` of `key`, on the connection of `store`."""
     if is_sqlite(options):
-        from ingestd.stores.sqlite_letters import SqliteLetters
+        from ingestd.stores.sqlite.letters import SqliteLetters
 
         return SqliteLetters(options.url, store, key)
-    from ingestd.stores.postgres_letters import PostgresLetters
+    from ingestd.stores.postgres.letters import PostgresLetters
 
     return PostgresLetters(store, key)

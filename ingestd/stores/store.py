@@ -1,6 +1,6 @@
 """What every store offers: the ledger, the claim, and the one transaction that commits rows and cursors together.
 
-Knows no database; `ingestd.stores.postgres` and `ingestd.stores.sqlite` are the stores.
+Knows no database; `ingestd.stores.postgres.store` and `ingestd.stores.sqlite.store` are the stores.
 """
 
 from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.errors import Halt
-from ingestd.sinks.encode import join, split, without
 from ingestd.sinks.ladder import Ladder, Way
+from ingestd.sinks.postgres.encode import join, split, without
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused, UnknownFault
 from ingestd.stores.store import LedgerKey, Store, Transaction
 from ingestd.worker.counting import counts_by_partition
@@ -28,7 +28,7 @@ class Prepared(Protocol):
 
 
 class Sink(Protocol):
-    """Where rows go; see `ingestd.sinks.table.TableSink`."""
+    """Where rows go; see `ingestd.sinks.postgres.table.TableSink`."""
 
     def attach(self, connection: Any) -> None:
         """Make or check the tables, and what this session needs. Commits."""

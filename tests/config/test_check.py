@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.embedded.postgres import PostgresServer
-from ingestd.stores.postgres_ledger import make_ledger
+from ingestd.stores.postgres.ledger import make_ledger
 from tests.config.check_command import Answer, run_check, write_config
 from tests.config.pooler import transaction_pooler
 from tests.fix_servers import MakeTopic

@@ -14,8 +14,8 @@ import pytest
 
 from ingestd.batch import Rows
 from ingestd.config.options import Pipeline, SchemaRegistry
+from ingestd.decode.formats.registry import Schemas, client_properties, public_url
 from ingestd.decode.json import make_decoder
-from ingestd.decode.registry import Schemas, client_properties, public_url
 from ingestd.errors import Halt, Retryable
 from tests.decode.records import chunk_of
 from tests.decode.registered import (
@@ -265,7 +265,7 @@ def test_missing_package_halts_with_the_command_that_brings_it(
 ) -> None:
     told, url = answers
     told.body = b'{"schema":"\\"string\\""}'
-    monkeypatch.delitem(sys.modules, "ingestd.decode.avro", raising=False)
+    monkeypatch.delitem(sys.modules, "ingestd.decode.formats.avro", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(Halt, match=r"ingestd\[registry\]"):
         decoded("avro", url, [b"\0\0\0\0\1\2a"], {"name": "x", "type": "text"})

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ingestd.batch import Counts, Tile
 from ingestd.cli import main
-from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import Transaction
 
 ORDER = sys.argv[1]

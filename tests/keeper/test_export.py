@@ -10,7 +10,7 @@ import pytest
 from ingestd.errors import Retryable
 from ingestd.keeper.export import SCHEMA, Export
 from ingestd.stores.dead_letters import Purpose
-from ingestd.stores.postgres_letters import PostgresLetters
+from ingestd.stores.postgres.letters import PostgresLetters
 from ingestd.stores.store import LedgerKey
 from tests.keeper.conftest import Kept, turn_until
 

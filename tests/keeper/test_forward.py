@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import Retryable
 from ingestd.keeper.forward import Forward
-from ingestd.stores.postgres_letters import PostgresLetters
+from ingestd.stores.postgres.letters import PostgresLetters
 from ingestd.stores.store import LedgerKey
 from tests.fix_servers import MakeTopic
 from tests.keeper.conftest import Kept, turn_until

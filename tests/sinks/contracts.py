@@ -12,7 +12,7 @@ from ingestd.config import options as cfg
 from ingestd.decode.json import make_decoder
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
-from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import LedgerKey, Transaction
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Sink, Writer

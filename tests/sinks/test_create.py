@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import psycopg
 
-from ingestd.sinks.table import TableSink
+from ingestd.sinks.postgres.table import TableSink
 from ingestd.stores.statements import SQL
 from tests.sinks.contracts import ask, pipeline_of
 

@@ -10,7 +10,7 @@ import pytest
 from ingestd.batch import Counts
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.sinks.versions import forget_deleted
+from ingestd.sinks.postgres.versions import forget_deleted
 from tests.sinks.changes import changes_of, counted, on_disk, one_by_one, rewind, rows_of
 from tests.sinks.contracts import Bench, MemoryRecord, ask, decoded, records_of
 

@@ -13,8 +13,8 @@ from ingestd.errors import Halt
 from ingestd.preflight.findings import State
 from ingestd.preflight.gate import examine_gate
 from ingestd.preflight.store import examine_store
-from ingestd.sinks.gate import PostgresGate
-from ingestd.stores.gate_check import check_gate
+from ingestd.sinks.postgres.gate import PostgresGate
+from ingestd.stores.postgres.gate_check import check_gate
 from tests.sinks.contracts import ask, pipeline_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.sinks.gate import PostgresGate, forget_keys
+from ingestd.sinks.postgres.gate import PostgresGate, forget_keys
 from tests.sinks.conftest import MakeBench
 from tests.sinks.contracts import Bench, ask, pipeline_of
 

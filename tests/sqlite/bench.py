@@ -7,7 +7,7 @@ from typing import Any
 
 from ingestd.config import options as cfg
 from ingestd.sinks.open import open_sink
-from ingestd.stores.sqlite import SqliteStore
+from ingestd.stores.sqlite.store import SqliteStore
 from ingestd.stores.store import LedgerKey
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Writer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.stores.sqlite import SqliteStore
+from ingestd.stores.sqlite.store import SqliteStore
 from ingestd.stores.store import LedgerKey
 from tests.sinks.contracts import pipeline_of
 from tests.sqlite.bench import FileBench, ask

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.sinks.sqlite_forget import forget_deleted
+from ingestd.sinks.sqlite.forget import forget_deleted
 from tests.sqlite.bench import FileBench, ask
 from tests.sqlite.conftest import MakeBench
 

@@ -7,7 +7,7 @@ import pytest
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.sinks.sqlite_gate import forget_keys
+from ingestd.sinks.sqlite.gate import forget_keys
 from tests.sqlite.bench import ask
 from tests.sqlite.conftest import MakeBench
 

@@ -9,8 +9,8 @@ import pytest
 from ingestd.batch import Tile
 from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.faults import RowsRefused, UnknownFault
-from ingestd.stores.sqlite import SqliteStore
-from ingestd.stores.sqlite_errors import decide
+from ingestd.stores.sqlite.errors import decide
+from ingestd.stores.sqlite.store import SqliteStore
 from tests.sqlite.bench import ask
 from tests.sqlite.conftest import MakeStore
 from tests.sqlite.flow import locked

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from ingestd.stores.sqlite_turns import Turns
+from ingestd.stores.sqlite.turns import Turns
 
 
 def _hog(path: str, taken: mmap.mmap) -> None:

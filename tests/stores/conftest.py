@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import LedgerKey
 
 MakeStore = Callable[..., PostgresStore]

@@ -11,7 +11,7 @@ import pytest
 from ingestd.batch import Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, LeaseLost, Retryable
-from ingestd.stores.postgres import PostgresStore
+from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import LedgerKey
 from tests.sinks.contracts import ask
 from tests.stores.conftest import KEY, MakeStore

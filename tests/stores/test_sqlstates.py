@@ -5,8 +5,8 @@ import pytest
 
 from ingestd.errors import Halt, IngestdError, Retryable
 from ingestd.stores.faults import RowsRefused, UnknownFault
-from ingestd.stores.postgres import connect
-from ingestd.stores.postgres_errors import Verdict, decide, verdict
+from ingestd.stores.postgres.errors import Verdict, decide, verdict
+from ingestd.stores.postgres.store import connect
 
 _RAISED = {
     # statement -> (SQLSTATE, decision)

@@ -1,0 +1,67 @@
+"""Keeps the memory of hard deletes: makes or checks its table, forgets old deletes. Knows no records."""
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ingestd.errors import Halt
+from ingestd.sinks.postgres.versions_sql import VersionsSql, versions_identifier
+from ingestd.stores.statements import SQL
+
+_FORGOTTEN_AT_ONCE = 10_000
+
+
+def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql) -> None:
+    """Create the pipeline's memory when it is missing; does not commit.
+
+    Raises: Halt when it was made for another key or version, psycopg.Error without the privilege.
+    """
+    if not _columns(cursor, pipeline):
+        cursor.execute(SQL["schema_lock"])  # several workers start together
+        if not _columns(cursor, pipeline):
+            cursor.execute(memory.create)
+            return
+    found = _columns(cursor, pipeline)
+    if found != memory.columns:
+        table = versions_identifier(pipeline).as_string()
+        raise Halt(
+            f"{table} was made for another key or version than that of pipeline {pipeline}: it has "
+            f"{_said(found)}, wanted {_said(memory.columns)}; rename the pipeline, or drop the table (then an upsert "
+            "older than a delete brings the row back)"
+        )
+
+
+def forget_deleted(connection: psycopg.Connection[Any], pipeline: str, older_than_secs: float) -> int:
+    """How many deleted keys were forgotten: those whose delete was written more than `older_than_secs` ago.
+
+    `pipeline` is the name of a pipeline with hard deletes. Commits in pieces, and leaves out what a worker holds.
+    An upsert older than a forgotten delete that still comes brings its row back. Raises: psycopg.Error.
+    """
+    table = versions_identifier(pipeline)
+    statement = sql.SQL(
+        "DELETE FROM {0} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} WHERE deleted"
+        " AND updated_at < clock_timestamp() - make_interval(secs => %s) LIMIT %s FOR UPDATE SKIP LOCKED))"
+    ).format(table)
+    forgotten = 0
+    with connection.cursor() as cursor:
+        while _columns(cursor, pipeline):
+            count = cursor.execute(statement, (older_than_secs, _FORGOTTEN_AT_ONCE)).rowcount
+            connection.commit()
+            forgotten += count
+            if count < _FORGOTTEN_AT_ONCE:
+                break
+    connection.commit()
+    return forgotten
+
+
+def _columns(cursor: psycopg.Cursor[Any], pipeline: str) -> tuple[tuple[str, str], ...]:
+    query = (
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    return tuple(cursor.execute(query, (versions_identifier(pipeline).as_string(),)).fetchall())
+
+
+def _said(columns: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{column} {kind}" for column, kind in columns if column[0] in "kv")

@@ -1,0 +1,1 @@
+"""PostgreSQL as the store: sessions, ledger, dead letters, and whether a table fits."""

@@ -1,0 +1,86 @@
+"""Cursors as the operator sees and moves them, while no worker holds the partition. Knows no Kafka."""
+
+import getpass
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from msgspec import Struct
+
+from ingestd.errors import StartupError
+from ingestd.stores.postgres.ledger import finish_ranges, make_ledger
+from ingestd.stores.statements import SQL
+from ingestd.stores.store import LedgerKey
+
+
+class CursorRow(Struct, frozen=True):
+    """One cursor: where the ledger stands, and who holds it."""
+
+    partition: int
+    next_offset: int
+    topic_id: str
+    held: bool
+    """Whether the session that claimed it is still alive."""
+    held_from: str | None
+    """Client address of that session."""
+    updated_at: str
+
+
+class Move(Struct, frozen=True):
+    """A decided move of one cursor; `topic_id` is the topic's id now."""
+
+    partition: int
+    next_offset: int
+    topic_id: str
+
+
+def read_cursor_rows(connection: psycopg.Connection[Any], key: LedgerKey) -> list[CursorRow]:
+    """Every cursor of a pipeline, by partition; empty when the ledger does not know it."""
+    with connection.cursor() as cursor:
+        found = cursor.execute(SQL["schema_exists"]).fetchone()
+        if not found or not found[0]:
+            return []
+        rows = cursor.execute(SQL["holder"], key.params()).fetchall()
+    return [
+        CursorRow(partition, at, topic_id or "", held, address, updated.isoformat(timespec="seconds"))
+        for partition, at, topic_id, held, address, updated in rows
+    ]
+
+
+def ended_by(next_offset: int, rebuild: bool) -> str:
+    """What the ledger notes about a range that the operator ended: what was done, and by whom."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in some containers
+        user = "unknown"
+    return f"{'rebuild from' if rebuild else 'reset to'} {next_offset} by {user}@{socket.gethostname()}"
+
+
+def move_cursors(
+    connection: psycopg.Connection[Any], key: LedgerKey, moves: Sequence[Move], rebuild: bool = False
+) -> None:
+    """Move the cursors in one transaction; their ranges end, and the raised epoch fences a worker that still runs.
+
+    `rebuild`: the table was emptied, and what is read again counts as read for the first time.
+    Raises: StartupError when a worker holds one of the partitions, or when the ledger does not know it; Halt when the
+    ledger is of an older version and this role may not mend it.
+    """
+    with connection.transaction(), connection.cursor() as cursor:
+        make_ledger(cursor, connection.info.dbname)
+        cursor.execute(SQL["lock_cursors"], key.params())
+        rows = {row.partition: row for row in read_cursor_rows(connection, key)}
+        for move in moves:
+            row = rows.get(move.partition)
+            if row is None:
+                raise StartupError(
+                    f"{key.topic}-{move.partition}: the ledger has no cursor; run the pipeline once first"
+                )
+            if row.held:
+                where = row.held_from or "a local session"
+                stop = "stop the daemon there, or let the partition halt, then try again"
+                raise StartupError(f"{key.topic}-{move.partition}: a worker holds it (from {where}); {stop}")
+            at = move.next_offset
+            finish_ranges(cursor, key, [move.partition], ended_by(at, rebuild))
+            values = key.params(partition=move.partition, next_offset=at, topic_id=move.topic_id, rebuild=rebuild)
+            cursor.execute(SQL["move_cursor_by_hand"], values)
