@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from ingestd.config.checks import check_all
+from ingestd.config.checks.options import check_all
 from ingestd.config.options import Config
 from ingestd.config.text import Substituted, dotenv_variables, expand, line_numbers, line_of, reason_of
 from ingestd.config.values import Findings, read_struct

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ingestd.config.checks_rules import refused_patterns
+from ingestd.config.checks.rules import refused_patterns
 from ingestd.contract.exporting import EXTENSION, OTHER_COLUMNS
 from ingestd.contract.types import INTEGER_BITS, integer_limits
 from ingestd.schema_types import parse_type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from ingestd.config.checks_formats import NEED_REGISTRY
+from ingestd.config.checks.formats import NEED_REGISTRY
 from ingestd.config.options import Config
 from ingestd.decode.formats.framing import Unreadable
 from ingestd.decode.formats.registry import Schemas, connect

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ingestd.config import options as cfg
-from ingestd.config.checks import GUARDED_PROPERTIES
+from ingestd.config.checks.options import GUARDED_PROPERTIES
 
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[kafka]", cfg.Kafka),

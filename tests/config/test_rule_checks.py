@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.config.checks_rules import refused_patterns
+from ingestd.config.checks.rules import refused_patterns
 from ingestd.config.file import load
 from tests.config.test_load import problems, whole
 

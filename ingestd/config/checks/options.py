@@ -13,13 +13,13 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from urllib.parse import unquote
 
-from ingestd.config.checks_columns import check_columns, check_paths
-from ingestd.config.checks_dead_letters import check_dead_letters
-from ingestd.config.checks_formats import check_formats
-from ingestd.config.checks_gate import check_gates
-from ingestd.config.checks_rules import check_rules
-from ingestd.config.checks_store import check_store, sqlite_url_problems
-from ingestd.config.checks_table import check_tables
+from ingestd.config.checks.columns import check_columns, check_paths
+from ingestd.config.checks.dead_letters import check_dead_letters
+from ingestd.config.checks.formats import check_formats
+from ingestd.config.checks.gate import check_gates
+from ingestd.config.checks.rules import check_rules
+from ingestd.config.checks.store import check_store, sqlite_url_problems
+from ingestd.config.checks.table import check_tables
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
 from ingestd.schema import ColumnType, parse_type
