@@ -114,6 +114,13 @@ def test_query_changes_nothing(file: Path, statement: str, capsys: pytest.Captur
     assert orjson.loads(capsys.readouterr().out) == [{"n": 2}]
 
 
+def test_query_does_not_make_a_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert _query(file, "--sql", f"ATTACH DATABASE '{tmp_path / 'made.db'}' AS made") == 3
+    assert capsys.readouterr().err.startswith("ingestd: error: ")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_wrong_query_is_one_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _query(file, "--table", 'no"such; table') == 3
     assert len(capsys.readouterr().err.splitlines()) == 1

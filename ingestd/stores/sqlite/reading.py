@@ -23,6 +23,8 @@ def open_reading(url: str) -> Iterator[sqlite3.Connection]:
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         connection.execute("PRAGMA query_only = ON")
+        # ATTACH would make its file, read-only or not.
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield connection
