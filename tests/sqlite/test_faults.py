@@ -25,14 +25,24 @@ RECORDS = 200_000
 MakeFlow = Callable[..., FileFlow]
 
 
-@pytest.fixture(scope="module")
-def log(kafka: KafkaServer) -> str:
-    """A topic of 200,000 payments, 1 % of them bad."""
+def _filled(kafka: KafkaServer, records: int) -> str:
     name = make_topic(kafka)
     feed = Feed(kafka.bootstrap_servers, name, payments(0))
-    feed.send(RECORDS)
-    assert feed.finish() == RECORDS
+    feed.send(records)
+    assert feed.finish() == records
     return name
+
+
+@pytest.fixture(scope="module")
+def long_log(kafka: KafkaServer) -> str:
+    """A topic of 200,000 payments, 1 % of them bad."""
+    return _filled(kafka, RECORDS)
+
+
+@pytest.fixture(scope="module")
+def log(kafka: KafkaServer) -> str:
+    """The same, shorter."""
+    return _filled(kafka, 50_000)
 
 
 @pytest.fixture
@@ -48,8 +58,8 @@ def flow(kafka: KafkaServer, tmp_path: Path) -> Iterator[MakeFlow]:
         one.destroy()
 
 
-def test_killed_workers_and_supervisors_lose_and_double_nothing(flow: MakeFlow, log: str) -> None:
-    here = flow(log)
+def test_killed_workers_and_supervisors_lose_and_double_nothing(flow: MakeFlow, long_log: str) -> None:
+    here = flow(long_log)
     daemon = here.start()
     for n in range(8):
         here.wait_for_progress(random.randrange(1, 6000))
@@ -124,11 +134,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting needs a privilege that this user has not")
     yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
-def test_full_disk_is_waited_for_and_nothing_becomes_a_dead_letter(flow: MakeFlow, log: str, small_disk: Path) -> None:
-    here = flow(log, path=str(small_disk / "sink.db"))
+def test_full_disk_is_waited_for_and_nothing_becomes_a_dead_letter(
+    flow: MakeFlow, long_log: str, small_disk: Path
+) -> None:
+    here = flow(long_log, path=str(small_disk / "sink.db"))
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * (8 << 20))
     daemon = here.start()
