@@ -104,7 +104,7 @@ class Counts(Struct):
     """Replaced by a later record of the same key in the same batch."""
     duplicates: int = 0
     deleted: int = 0
-    """Deletes that took effect (soft ones too), or that came for a key without a row."""
+    """Deletes that took effect, or that came for a key without a row; a soft one that made its row is inserted."""
     dead: int = 0
 
 

@@ -198,22 +198,17 @@ def _within(spans: Sequence[Span], one: Range) -> list[Span]:
 class Expected(Struct, frozen=True):
     """How many rows the table must have."""
 
-    least: int
-    most: int
+    rows: int
     unknown: str | None = None
     """Why it cannot be known."""
 
 
-def expected_rows(partitions: Sequence[Partition], soft_deletes: bool) -> Expected:
-    """From what was inserted since the table was last emptied for a rebuild.
-
-    A soft delete of a key that has no row makes one, and is counted like one that marks a row.
-    """
+def expected_rows(partitions: Sequence[Partition]) -> Expected:
+    """From what was inserted since the table was last emptied for a rebuild; without hard deletes."""
     since = [_since_rebuild(account) for account in partitions]
     if any(rebuilt for rebuilt, _ in since) and not all(rebuilt for rebuilt, _ in since):
-        return Expected(0, 0, "the table was rebuilt for some partitions only")
-    sums = total(fates for _, fates in since)
-    return Expected(sums.inserted, sums.inserted + (sums.deleted if soft_deletes else 0))
+        return Expected(0, "the table was rebuilt for some partitions only")
+    return Expected(total(fates for _, fates in since).inserted)
 
 
 def _since_rebuild(account: Partition) -> tuple[bool, Fates]:

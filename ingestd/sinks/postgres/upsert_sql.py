@@ -212,8 +212,7 @@ def _insert_missing(target: Target, fill: dict[str, Word]) -> bytes:
         " done AS (INSERT INTO {table} AS t ({columns}) SELECT {values} FROM missing s WHERE {insertable}"
         " ORDER BY s.ingestd_row ON CONFLICT ({key}) DO NOTHING RETURNING {keys})"
         " INSERT INTO pg_temp.ingestd_fates"
-        " SELECT CASE WHEN s.ingestd_deletes THEN 'deleted' ELSE 'inserted' END, 1, s.ingestd_row"
-        " FROM done t JOIN missing s ON {same}"
+        " SELECT 'inserted', 1, s.ingestd_row FROM done t JOIN missing s ON {same}"
     )
     if not target.hard:
         text += " UNION ALL SELECT 'deleted', 1, s.ingestd_row FROM missing s WHERE NOT {insertable}"

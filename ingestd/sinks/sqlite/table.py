@@ -183,7 +183,8 @@ class _Block:
             counts.inserted += changed
             counts.duplicates += count - changed
         elif kind.deletes:
-            counts.deleted += changed
+            counts.inserted += new
+            counts.deleted += changed - new
             counts.stale += count - changed
         else:
             counts.inserted += new
