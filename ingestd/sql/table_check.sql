@@ -35,3 +35,28 @@ JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.
 WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL
 GROUP BY i.indexrelid
+
+-- name: find_rules
+-- COPY goes past rules, INSERT obeys them: the same record would fare differently in another batch.
+SELECT r.rulename::text
+FROM pg_rewrite r
+WHERE r.ev_class = %(oid)s AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled <> 'D'
+ORDER BY 1
+
+-- name: find_loose_collations
+SELECT a.attname::text, c.collname::text
+FROM pg_attribute a
+JOIN pg_collation c ON c.oid = a.attcollation
+WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped AND NOT c.collisdeterministic
+
+-- name: find_surprises
+-- What may keep a row out of the table, or another row of its key in a child of it.
+SELECT 'trigger', t.tgname::text
+FROM pg_trigger t
+WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal AND t.tgenabled NOT IN ('D', 'R')
+  AND t.tgtype & 3 = 3 AND t.tgtype & 28 <> 0
+UNION ALL
+SELECT 'child', i.inhrelid::regclass::text
+FROM pg_inherits i
+JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = %(oid)s AND NOT c.relispartition

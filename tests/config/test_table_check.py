@@ -105,6 +105,32 @@ def test_declared_column_that_the_database_fills_is_a_misfit(connection: Connect
     assert message in problem.message
 
 
+def test_rule_does_not_let_copy_and_insert_differ(connection: Connection) -> None:
+    rule = "CREATE RULE \"No A\" AS ON INSERT TO events WHERE NEW.id = 'a' DO INSTEAD NOTHING"
+    (problem,) = found(connection, pipeline(), FITS + ")", rule)
+    assert 'has the rule "No A"' in problem.message
+
+
+def test_keys_that_a_collation_takes_for_equal_are_not_accepted(connection: Connection) -> None:
+    connection.execute('CREATE COLLATION loose FROM "C"')
+    # Only ICU has such collations, and not every server is built with it.
+    connection.execute("UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'loose'")
+    (problem,) = found(connection, pipeline(), FITS.replace("id text", "id text COLLATE loose") + ")")
+    assert 'nondeterministic collation "loose"' in problem.message
+
+
+def test_triggers_and_children_of_a_table_are_not_passed_over(connection: Connection) -> None:
+    function = "CREATE FUNCTION keep_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    trigger = "CREATE TRIGGER guard BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION keep_out()"
+    after = "CREATE TRIGGER told AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION keep_out()"
+    child = "CREATE TABLE old_events () INHERITS (events)"
+    assert found(connection, pipeline(), FITS + ")", function, trigger, after, child) == []
+    notes = [note.message for note in table_notes(connection, pipeline())]
+    assert [note.split(" may ")[0] for note in notes[:1]] == ['trigger "guard" of events']
+    assert "child table old_events" in notes[1]
+    assert len(notes) == 2
+
+
 def test_append_needs_no_index(connection: Connection) -> None:
     assert found(connection, pipeline(mode="append"), FITS.replace(" PRIMARY KEY", "") + ")") == []
 

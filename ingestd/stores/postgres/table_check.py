@@ -14,6 +14,13 @@ from ingestd.stores.statements import load_statements
 _SQL = load_statements("table_check.sql")
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 
+_SURPRISES = {
+    "trigger": 'trigger "{name}" of {table} may change a row or keep it out: a row kept out is counted as a duplicate '
+    "(mode upsert: stale), and a key that it changes is not found in its own batch",
+    "child": "{table} has the child table {name}, which its unique index does not cover and whose rows are counted "
+    "with its own; use partitions, or a table without children",
+}
+
 
 class Problem(Struct, frozen=True):
     """One misfit, or one thing worth knowing."""
@@ -58,6 +65,8 @@ def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, sch
             return [Problem(f"{table.name} is {_KINDS.get(kind, 'no table')}; name a table to insert into", "")]
         columns = [_Found(*row) for row in cursor.execute(_SQL["find_columns"], {"oid": oid})]
         keys = [set(row[0]) for row in cursor.execute(_SQL["find_unique_keys"], {"oid": oid})]
+        rules = [row[0] for row in cursor.execute(_SQL["find_rules"], {"oid": oid})]
+        loose = dict(cursor.execute(_SQL["find_loose_collations"], {"oid": oid}).fetchall())
     problems = list(_privileges(pipeline, schema, columns, connection, in_schema, usage, deletable))
     if row_security:
         problems.append(
@@ -66,6 +75,8 @@ def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, sch
                 _alter(table, "DISABLE ROW LEVEL SECURITY"),
             )
         )
+    problems += [_rule_problem(table, rule) for rule in rules]
+    problems += [_collation_problem(table, column, loose[column]) for column in table.key if column in loose]
     by_name = {column.name: column for column in columns}
     for declared in schema.columns:
         problems += _column_problems(table, declared, by_name.get(declared.name))
@@ -78,12 +89,14 @@ def check_table(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline, sch
 
 
 def table_notes(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline) -> list[Problem]:
-    """What fits but may surprise: columns that the table wants filled and the declaration lets be null."""
+    """What fits but may surprise: what the table wants filled and the declaration lets be null, triggers, children."""
     with connection.cursor() as cursor:
         found = cursor.execute(_SQL["find_table"], _place(pipeline.table.name)).fetchone()
         columns = [_Found(*row) for row in cursor.execute(_SQL["find_columns"], {"oid": found[0]})] if found else []
+        surprises = cursor.execute(_SQL["find_surprises"], {"oid": found[0]}).fetchall() if found else []
     strict = {column.name for column in columns if column.not_null}
-    return [
+    said = [Problem(_SURPRISES[kind].format(table=pipeline.table.name, name=name), "") for kind, name in surprises]
+    return said + [
         Problem(
             f'column "{column.name}" is NOT NULL in {pipeline.table.name} but not required here: a record without it '
             "is found only by the database; write required = true",
@@ -133,6 +146,22 @@ def _no_unique_key(table: cfg.Table) -> Problem:
         f"{table.name} has no unique index on exactly ({key}), which mode {table.mode} needs to find the row of a key "
         "(partial, expression and deferrable ones do not serve)",
         f"CREATE UNIQUE INDEX ON {_identifier(table.name).as_string()} ({_names(table.key).as_string()});",
+    )
+
+
+def _rule_problem(table: cfg.Table, rule: str) -> Problem:
+    name = sql.Identifier(rule).as_string()
+    return Problem(
+        f'{table.name} has the rule "{rule}", which an INSERT obeys and COPY does not; use a trigger',
+        f"DROP RULE {name} ON {_identifier(table.name).as_string()};",
+    )
+
+
+def _collation_problem(table: cfg.Table, column: str, collation: str) -> Problem:
+    return Problem(
+        f'key column "{column}" of {table.name} has the nondeterministic collation "{collation}": keys that differ are '
+        "equal there, so the order of their records would be lost; have the producer write one form",
+        _alter(table, 'ALTER COLUMN {} TYPE text COLLATE "C"', column),
     )
 
 
