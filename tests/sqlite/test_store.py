@@ -106,6 +106,19 @@ def test_file_that_is_gone_is_not_made_anew(store: MakeStore, path: str) -> None
     assert not os.path.exists(path)
 
 
+def test_nothing_is_committed_into_a_file_that_was_moved_away(store: MakeStore, path: str) -> None:
+    ask(path, "CREATE TABLE t (id TEXT)")
+    one = store()
+    (lease,) = one.claim([0], _from_zero)
+    os.rename(path, path + ".moved")
+    with pytest.raises(Halt, match="removed or replaced while it was open; put it back"):
+        _commit(one, 0, 1, lease.epoch, "lost")
+    with pytest.raises(Halt, match="removed or replaced"), one.side_transaction():
+        pass
+    os.rename(path + ".moved", path)
+    assert ask(path, "SELECT id FROM t") == []
+
+
 def test_missing_directory_halts_with_its_name(store: MakeStore, tmp_path: Path) -> None:
     from ingestd.config import options as cfg
     from tests.sqlite.conftest import KEY

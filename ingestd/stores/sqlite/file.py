@@ -71,6 +71,15 @@ def make_writable(connection: sqlite3.Connection, path: str, synchronous: str) -
         connection.execute(f"PRAGMA {setting}")
 
 
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of the file that has this name now; None when none has."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def begin(connection: sqlite3.Connection) -> sqlite3.Cursor:
     """A cursor in a transaction that has the only write lock."""
     return connection.execute("BEGIN IMMEDIATE")

@@ -22,7 +22,16 @@ from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
 from ingestd.stores.faults import RowFault, RowsRefused, UnknownFault
 from ingestd.stores.sqlite.dead_letters import write_dead_letters
 from ingestd.stores.sqlite.errors import decide
-from ingestd.stores.sqlite.file import LONGEST_WAIT_SECS, SQL, begin, connect, finish_ranges, make_ledger, make_writable
+from ingestd.stores.sqlite.file import (
+    LONGEST_WAIT_SECS,
+    SQL,
+    begin,
+    connect,
+    file_identity,
+    finish_ranges,
+    make_ledger,
+    make_writable,
+)
 from ingestd.stores.sqlite.turns import Turns
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
@@ -51,6 +60,8 @@ class SqliteStore:
         started = f"{process_start(os.getpid())}.{secrets.token_hex(4)}"
         self._holder = {"backend_pid": os.getpid(), "backend_start": started}
         self._mode = "rwc"
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the open file."""
         self._first_seen: dict[int, int] = {}
         """Epochs when this worker began: stopped in its first claim, it must not take the next owner's lease."""
         self._replay_below: dict[int, int] = {}
@@ -65,6 +76,7 @@ class SqliteStore:
             make_writable(self._connection, self._path, _SYNCHRONOUS[self._options.synchronous_commit])
         # From now on a file that is gone is not made anew without a word.
         self._mode = "rw"
+        self._file = file_identity(self._path)
         return self._connection
 
     def close(self) -> None:
@@ -106,6 +118,12 @@ class SqliteStore:
         self._replay_below = {row[0]: row[4] for row in rows}
         return [Claimed(row[0], row[1], row[2], row[3] or "", row[4]) for row in rows]
 
+    def _require_in_place(self) -> None:
+        """With a write-ahead log SQLite never looks: it writes on into a file that has no name any more."""
+        if file_identity(self._path) != self._file:
+            mend = "put it back, or restore a backup while the daemon is stopped, then reload (HUP)"
+            raise Halt(f"SQLite file {self._path}: it was removed or replaced while it was open; {mend}")
+
     def _raise_epoch(self, cursor: sqlite3.Cursor, partition: int) -> list[Any]:
         return cursor.execute(SQL["claim"], self._key.params(partition=partition, **self._holder)).fetchall()
 
@@ -130,6 +148,7 @@ class SqliteStore:
                 self._move(tx, tile, epochs[tile.partition])
             tx.write_ns = (wrote := time.perf_counter_ns()) - began
             phase.append("commit")
+            self._require_in_place()
             tx.cursor.execute("COMMIT")
             tx.commit_ns = time.perf_counter_ns() - wrote
             for tile in tiles:
@@ -158,6 +177,7 @@ class SqliteStore:
             yield Transaction(cursor, {}, dict(cursor.execute(SQL["replay_below"], self._key.params()).fetchall()))
             phase.append("commit")
             if keep:
+                self._require_in_place()
                 cursor.execute("COMMIT")
                 return
             broken = cursor.execute("PRAGMA foreign_key_check").fetchone()
