@@ -88,8 +88,7 @@ def _add_filters(verb: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the verb. Raises: ConfigError for wrong arguments, StartupError without a server that runs."""
-    from ingestd.stores.open import open_store
-    from ingestd.stores.open_letters import open_letters
+    from ingestd.stores.open import open_letters, open_store
     from ingestd.stores.store import LedgerKey
 
     config = load(args.config)

@@ -12,7 +12,7 @@ from ingestd.errors import ConfigError, ExitCode, StartupError
 if TYPE_CHECKING:
     from ingestd.config.options import Config, Pipeline
     from ingestd.source.kafka import KafkaSource
-    from ingestd.stores.postgres.cursors import CursorRow, Move
+    from ingestd.stores.cursors import CursorRow, Move
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -122,7 +122,7 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
 
 
 def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]":
-    from ingestd.stores.postgres.cursors import Move
+    from ingestd.stores.cursors import Move
 
     topic_id, _ = source.topic_state()
     if to.isdigit():

@@ -13,8 +13,7 @@ from ingestd.keeper.retention import retentions_of
 from ingestd.logs import get_logger
 from ingestd.signals import Stop
 from ingestd.stores.dead_letters import Outbox
-from ingestd.stores.open import is_sqlite, open_store
-from ingestd.stores.open_letters import open_letters
+from ingestd.stores.open import is_sqlite, open_letters, open_store
 from ingestd.stores.store import LedgerKey, Store
 
 _TICK_SECS = 5.0

@@ -13,9 +13,9 @@ from ingestd.config.store_url import sqlite_path
 from ingestd.preflight.findings import Finding, State
 from ingestd.sinks.sqlite.gate import check_gate, create_gate
 from ingestd.sinks.sqlite.table import split_statements
+from ingestd.stores.problem import Problem
 from ingestd.stores.sqlite.file import begin, connect, ledger_tables, old_library
 from ingestd.stores.sqlite.table_check import (
-    Problem,
     check_table,
     create_table,
     find_columns,

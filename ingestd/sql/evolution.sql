@@ -1,4 +1,4 @@
--- Statements of on_new_field = "evolve". Each begins with a line "-- name: x"; stores/evolution.py reads them.
+-- Statements of on_new_field = "evolve". Each begins with a line "-- name: x"; the stores' evolution.py read them.
 
 -- name: evolved_exists
 SELECT to_regclass('ingestd.evolved') IS NOT NULL

@@ -1,7 +1,10 @@
-"""The store that a URL names. Loads only the driver that is needed."""
+"""What belongs to the store that a URL names. Loads only the driver that is needed."""
+
+from typing import Any
 
 from ingestd.config import options as cfg
 from ingestd.config.store_url import is_sqlite_url
+from ingestd.stores.evolution import EvolvedColumns
 from ingestd.stores.store import LedgerKey, Store
 
 
@@ -19,3 +22,25 @@ def open_store(options: cfg.Store, key: LedgerKey) -> Store:
     from ingestd.stores.postgres.store import PostgresStore
 
     return PostgresStore(options, key)
+
+
+def open_letters(options: cfg.Store, store: Any, key: LedgerKey) -> Any:
+    """The `DeadLetterBox` and `Outbox` of `key`, on the connection of `store`."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.letters import SqliteLetters
+
+        return SqliteLetters(options.url, store, key)
+    from ingestd.stores.postgres.letters import PostgresLetters
+
+    return PostgresLetters(store, key)
+
+
+def open_evolution(options: cfg.Store, pipeline: cfg.Pipeline) -> EvolvedColumns:
+    """The evolved columns of the pipeline's table."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.evolution import SqliteEvolution
+
+        return SqliteEvolution(pipeline)
+    from ingestd.stores.postgres.evolution import PostgresEvolution
+
+    return PostgresEvolution(pipeline)

@@ -16,7 +16,8 @@ from ingestd.batch import Chunk, Decode, Rows
 from ingestd.config import options as cfg
 from ingestd.decode.shape import shown
 from ingestd.errors import IngestdError
-from ingestd.stores.evolution import MAX_EVOLVED_COLUMNS, Evolved, open_evolution
+from ingestd.stores.evolution import MAX_EVOLVED_COLUMNS, Evolved
+from ingestd.stores.open import open_evolution
 from ingestd.stores.store import Store
 
 _MOST_IGNORED = 1_000

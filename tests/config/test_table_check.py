@@ -9,7 +9,8 @@ import pytest
 
 from ingestd.config.options import Column, Pipeline, Table
 from ingestd.schema import Schema
-from ingestd.stores.postgres.table_check import Problem, check_table, table_notes
+from ingestd.stores.postgres.table_check import check_table, table_notes
+from ingestd.stores.problem import Problem
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 DECLARED = {"id": "text", "amount": "numeric(10,2)", "at": "timestamptz"}

@@ -13,8 +13,7 @@ from ingestd.redrive.mend import Mending
 from ingestd.redrive.redrive import Redrive, Result, drop
 from ingestd.sinks.open import open_sink
 from ingestd.stores.dead_letters import DeadLetterBox, Wanted
-from ingestd.stores.open import open_store
-from ingestd.stores.open_letters import open_letters
+from ingestd.stores.open import open_letters, open_store
 from ingestd.stores.store import LedgerKey, Store
 from tests.sinks import contracts
 from tests.sqlite import bench as files

@@ -13,7 +13,7 @@ from ingestd.config import options as cfg
 from ingestd.errors import LeaseLost, StartupError
 from ingestd.preflight.findings import State
 from ingestd.preflight.sqlite import examine_sqlite
-from ingestd.stores.postgres.cursors import Move
+from ingestd.stores.cursors import Move
 from ingestd.stores.sqlite.cursors import move_cursors, read_cursor_rows
 from tests.sqlite.bench import ask
 from tests.sqlite.conftest import KEY, MakeBench

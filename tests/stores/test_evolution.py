@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.stores.evolution import MAX_EVOLVED_COLUMNS, EvolvedColumns, open_evolution
+from ingestd.stores.evolution import MAX_EVOLVED_COLUMNS, EvolvedColumns
+from ingestd.stores.open import open_evolution
 from tests.sinks.contracts import pipeline_of
 
 Open = Callable[[str], EvolvedColumns]

@@ -9,7 +9,8 @@ from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, StartupError
 from ingestd.preflight.store import examine_store
-from ingestd.stores.postgres.cursors import Move, move_cursors
+from ingestd.stores.cursors import Move
+from ingestd.stores.postgres.cursors import move_cursors
 from ingestd.stores.postgres.store import PostgresStore
 from tests.sinks.contracts import ask
 from tests.stores.conftest import KEY, MakeStore

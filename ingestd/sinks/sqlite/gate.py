@@ -17,10 +17,10 @@ from ingestd.errors import Halt
 from ingestd.schema_sqlite import sqlite_type
 from ingestd.schema_types import parse_type
 from ingestd.sinks.gated import first_of_keys
+from ingestd.stores.problem import Problem
 from ingestd.stores.sqlite.file import begin
 from ingestd.stores.sqlite.table_check import (
     Found,
-    Problem,
     column_problems,
     create_statement,
     find_columns,

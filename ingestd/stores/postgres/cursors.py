@@ -1,38 +1,15 @@
-"""Cursors as the operator sees and moves them, while no worker holds the partition. Knows no Kafka."""
+"""Cursors in PostgreSQL as the operator sees and moves them while no worker holds the partition. Knows no Kafka."""
 
-import getpass
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from msgspec import Struct
 
 from ingestd.errors import StartupError
+from ingestd.stores.cursors import CursorRow, Move, ended_by
 from ingestd.stores.postgres.ledger import finish_ranges, make_ledger
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import LedgerKey
-
-
-class CursorRow(Struct, frozen=True):
-    """One cursor: where the ledger stands, and who holds it."""
-
-    partition: int
-    next_offset: int
-    topic_id: str
-    held: bool
-    """Whether the session that claimed it is still alive."""
-    held_from: str | None
-    """Client address of that session."""
-    updated_at: str
-
-
-class Move(Struct, frozen=True):
-    """A decided move of one cursor; `topic_id` is the topic's id now."""
-
-    partition: int
-    next_offset: int
-    topic_id: str
 
 
 def read_cursor_rows(connection: psycopg.Connection[Any], key: LedgerKey) -> list[CursorRow]:
@@ -46,15 +23,6 @@ def read_cursor_rows(connection: psycopg.Connection[Any], key: LedgerKey) -> lis
         CursorRow(partition, at, topic_id or "", held, address, updated.isoformat(timespec="seconds"))
         for partition, at, topic_id, held, address, updated in rows
     ]
-
-
-def ended_by(next_offset: int, rebuild: bool) -> str:
-    """What the ledger notes about a range that the operator ended: what was done, and by whom."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        user = "unknown"
-    return f"{'rebuild from' if rebuild else 'reset to'} {next_offset} by {user}@{socket.gethostname()}"
 
 
 def move_cursors(

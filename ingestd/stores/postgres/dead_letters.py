@@ -1,18 +1,15 @@
 """Dead letters into ingestd.dead_letters, in the transaction that moves the cursor over them. Knows no decoding."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 import psycopg
 
-from ingestd.batch import DeadLetter, Headers
+from ingestd.batch import DeadLetter
+from ingestd.stores.letter_columns import YEARS_1_TO_9999_MS, headers_json, storable
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import LedgerKey, Transaction
-
-_YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
 
 
 def write_dead_letters(
@@ -31,29 +28,13 @@ def write_dead_letters(
             offsets=[letter.offset for letter in chosen],
             keys=[letter.key for letter in chosen],
             payloads=[letter.payload for letter in chosen],
-            headers=[_headers_json(letter.headers) for letter in chosen],
-            # A producer may send any number; what is no date must not halt the partition.
-            times_ms=[t if (t := letter.timestamp_ms) in _YEARS_1_TO_9999_MS else -1 for letter in chosen],
+            headers=[headers_json(letter.headers) for letter in chosen],
+            times_ms=[t if (t := letter.timestamp_ms) in YEARS_1_TO_9999_MS else -1 for letter in chosen],
             stages=[letter.stage for letter in chosen],
             columns=[letter.column for letter in chosen],
-            reasons=[_text(letter.reason) for letter in chosen],
+            reasons=[storable(letter.reason) for letter in chosen],
             sqlstates=[letter.sqlstate for letter in chosen],
         )
         written = cursor.execute(SQL["insert_dead_letters"], values)
         again.update(partition for partition, replaced in written if replaced)
     tx.dead_again = dict(again)
-
-
-def _headers_json(headers: Headers) -> str | None:
-    """[{"name": .., "base64": ..}, ..]: a list, because Kafka allows a name twice; bytes survive as they were."""
-    if not headers:
-        return None
-    pairs = [
-        {"name": _text(name), "base64": None if value is None else b64encode(value).decode()} for name, value in headers
-    ]
-    return orjson.dumps(pairs).decode()
-
-
-def _text(text: str) -> str:
-    """Text that PostgreSQL stores: no NUL, no lone surrogate."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -12,7 +12,8 @@ from psycopg import sql
 
 from ingestd.config import options as cfg
 from ingestd.schema import Schema, parse_type
-from ingestd.stores.postgres.table_check import Problem, check_table
+from ingestd.stores.postgres.table_check import check_table
+from ingestd.stores.problem import Problem
 from ingestd.stores.statements import load_statements
 
 PLACE = {"topic": "text", "partition": "int4", "offset": "int8"}

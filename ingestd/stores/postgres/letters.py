@@ -1,6 +1,5 @@
 """The dead letters of one pipeline in PostgreSQL: found, locked, removed, passed on. Knows no sink and no Kafka."""
 
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -9,9 +8,9 @@ from typing import Any
 import psycopg
 from msgspec import structs
 
-from ingestd.batch import Headers
 from ingestd.errors import ConfigError
 from ingestd.stores.dead_letters import Group, Left, Letter, Purpose, Wanted
+from ingestd.stores.letter_columns import headers_of
 from ingestd.stores.postgres.errors import first_line
 from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.statements import LETTERS
@@ -161,10 +160,4 @@ def _condition(wanted: Wanted) -> str:
 
 
 def _letter(row: Sequence[Any]) -> Letter:
-    return Letter(*[*row[:7], _headers(row[7]), *row[8:13], row[13].astimezone(UTC)])
-
-
-def _headers(pairs: list[dict[str, str | None]] | None) -> Headers:
-    if pairs is None:
-        return None
-    return [(pair["name"] or "", None if (text := pair["base64"]) is None else b64decode(text)) for pair in pairs]
+    return Letter(*[*row[:7], headers_of(row[7]), *row[8:13], row[13].astimezone(UTC)])

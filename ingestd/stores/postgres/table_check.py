@@ -9,6 +9,7 @@ from psycopg import sql
 
 from ingestd.config import options as cfg
 from ingestd.schema import ColumnType, Schema, SchemaColumn, parse_type
+from ingestd.stores.problem import Problem
 from ingestd.stores.statements import load_statements
 
 _SQL = load_statements("table_check.sql")
@@ -20,15 +21,6 @@ _SURPRISES = {
     "child": "{table} has the child table {name}, which its unique index does not cover and whose rows are counted "
     "with its own; use partitions, or a table without children",
 }
-
-
-class Problem(Struct, frozen=True):
-    """One misfit, or one thing worth knowing."""
-
-    message: str
-    """What is wrong and what would be right, one line."""
-    ddl: str
-    """The statement that mends it; "" when there is none."""
 
 
 class _Found(Struct, frozen=True):

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from ingestd.errors import StartupError
-from ingestd.stores.postgres.cursors import CursorRow, Move, ended_by
+from ingestd.stores.cursors import CursorRow, Move, ended_by
 from ingestd.stores.sqlite.file import SQL, begin, connect, finish_ranges, ledger_tables, make_ledger
 from ingestd.stores.sqlite.store import process_start
 from ingestd.stores.store import LedgerKey

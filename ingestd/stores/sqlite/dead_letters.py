@@ -1,17 +1,14 @@
 """Dead letters into ingestd_dead_letters, in the transaction that moves the cursor over them. Knows no decoding."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import orjson
-
-from ingestd.batch import DeadLetter, Headers
+from ingestd.batch import DeadLetter
+from ingestd.stores.letter_columns import YEARS_1_TO_9999_MS, headers_json, storable
 from ingestd.stores.sqlite.file import SQL
 from ingestd.stores.store import LedgerKey, Transaction
 
-_YEARS_1_TO_9999_MS = range(-62_135_596_800_000, 253_402_300_800_000)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,10 +28,10 @@ def write_dead_letters(
             record_key=letter.key,
             payload=letter.payload,
             headers=headers_json(letter.headers),
-            record_time=iso_time(letter.timestamp_ms),
+            record_time=_iso_time(letter.timestamp_ms),
             stage=letter.stage,
             column_name=letter.column,
-            reason=_text(letter.reason),
+            reason=storable(letter.reason),
             sqlstate=letter.sqlstate,
         )
         if tx.cursor.execute(SQL["has_dead_letter"], values).fetchone():
@@ -43,24 +40,9 @@ def write_dead_letters(
     tx.dead_again = dict(again)
 
 
-def iso_time(time_ms: int) -> str | None:
+def _iso_time(time_ms: int) -> str | None:
     """ISO-8601 in UTC, milliseconds; None for what a producer may send and is no date."""
-    if time_ms == -1 or time_ms not in _YEARS_1_TO_9999_MS:
+    if time_ms == -1 or time_ms not in YEARS_1_TO_9999_MS:
         return None
     at = _EPOCH + timedelta(milliseconds=time_ms)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def headers_json(headers: Headers) -> str | None:
-    """[{"name": .., "base64": ..}, ..]: a list, because Kafka allows a name twice; bytes survive as they were."""
-    if not headers:
-        return None
-    pairs = [
-        {"name": _text(name), "base64": None if value is None else b64encode(value).decode()} for name, value in headers
-    ]
-    return orjson.dumps(pairs).decode()
-
-
-def _text(text: str) -> str:
-    """The text as PostgreSQL would store it: no NUL, no lone surrogate."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -2,16 +2,15 @@
 
 import json
 import sqlite3
-from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import structs
 
-from ingestd.batch import Headers
 from ingestd.errors import ConfigError
 from ingestd.stores.dead_letters import Group, Left, Letter, Purpose, Wanted
+from ingestd.stores.letter_columns import headers_of
 from ingestd.stores.sqlite.file import begin
 from ingestd.stores.sqlite.reading import open_reading
 from ingestd.stores.sqlite.store import SqliteStore
@@ -165,11 +164,6 @@ def _value(value: Any) -> Any:
 
 
 def _letter(row: Sequence[Any]) -> Letter:
+    headers = headers_of(None if row[7] is None else json.loads(row[7]))
     time_ms = None if row[8] is None else (datetime.fromisoformat(row[8]) - _EPOCH) // timedelta(milliseconds=1)
-    return Letter(*[*row[:7], _headers(row[7]), time_ms, *row[9:13], datetime.fromisoformat(row[13])])
-
-
-def _headers(text: str | None) -> Headers:
-    if text is None:
-        return None
-    return [(pair["name"], None if pair["base64"] is None else b64decode(pair["base64"])) for pair in json.loads(text)]
+    return Letter(*[*row[:7], headers, time_ms, *row[9:13], datetime.fromisoformat(row[13])])

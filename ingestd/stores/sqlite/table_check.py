@@ -8,15 +8,7 @@ from msgspec import Struct
 from ingestd.config import options as cfg
 from ingestd.schema_sqlite import affinity, sqlite_type
 from ingestd.schema_types import parse_type
-
-
-class Problem(Struct, frozen=True):
-    """One misfit, or one thing worth knowing."""
-
-    message: str
-    """What is wrong and what would be right, one line."""
-    ddl: str
-    """The statement that mends it; "" when there is none."""
+from ingestd.stores.problem import Problem
 
 
 class Found(Struct, frozen=True):
