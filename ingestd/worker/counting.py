@@ -2,11 +2,9 @@
 
 from collections import Counter
 
-from msgspec import structs
-
 from ingestd.batch import Counts, Outcome, Rows
 
-_FATES = ("updated", "stale", "folded", "duplicates", "deleted")
+_FATES = ("updated", "stale", "folded", "duplicates", "deleted", "inserted")
 
 
 def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
@@ -21,20 +19,24 @@ def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
         delivered = Counter({rows.tiles[0].partition: len(rows.records)})
     else:
         delivered = Counter(record.partition() for record in rows.records)
-    left = structs.asdict(outcome.counts)
-    left_rows = outcome.counts.inserted + sum(left[fate] for fate in _FATES)
+    left = {fate: int(getattr(outcome.counts, fate)) for fate in _FATES}
     counts = {}
     for tile in sorted(rows.tiles):
         p = tile.partition
         written = delivered[p] - late[p]
-        count = Counts(records=delivered[p] - late[p] + dead[p], dead=dead[p])
-        unshared = written
-        for fate in _FATES:
-            share = min(unshared, left[fate] * written // left_rows) if left_rows else 0
-            setattr(count, fate, share)
-            left[fate] -= share
-            unshared -= share
-        count.inserted = unshared
-        left_rows -= written
-        counts[p] = count
+        shares = _share(left, written)
+        left = {fate: left[fate] - share for fate, share in shares.items()}
+        counts[p] = Counts(records=written + dead[p], dead=dead[p], **shares)
     return counts
+
+
+def _share(left: dict[str, int], rows: int) -> dict[str, int]:
+    """`rows` of what is left, each fate by its proportion and never more than there is of it."""
+    total = max(1, sum(left.values()))
+    shares = {fate: count * rows // total for fate, count in left.items()}
+    rest = rows - sum(shares.values())
+    for fate, count in left.items():
+        more = min(rest, count - shares[fate])
+        shares[fate] += more
+        rest -= more
+    return shares
