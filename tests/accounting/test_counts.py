@@ -10,6 +10,7 @@ from ingestd.stores.store import LedgerKey
 from tests.accounting.conftest import MakeBooks, records
 
 BAD = {"id": "not a number"}
+CHANGES = [{"name": "id", "type": "int8", "required": True}, {"name": "op", "type": "text"}]
 
 
 def test_repeats_dead_letters_and_batches_are_all_accounted_for(books: MakeBooks) -> None:
@@ -29,6 +30,28 @@ def test_row_deleted_by_hand_is_found(books: MakeBooks) -> None:
     one.sql("DELETE FROM orders WHERE id IN (4, 5)")
     (problem,) = one.verify().problems
     assert "2 rows are missing: 10 must be there, 8 are" in problem
+
+
+@pytest.mark.parametrize("mode", ["append", "insert", "upsert"])
+@pytest.mark.parametrize("books", ["postgres"], indirect=True)
+def test_row_that_a_trigger_keeps_out_is_not_counted_as_inserted(books: MakeBooks, mode: str) -> None:
+    one = books(mode=mode)
+    one.sql("CREATE TABLE orders (id bigint PRIMARY KEY)")
+    one.sql(
+        "CREATE FUNCTION keep_out() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN CASE WHEN NEW.id = 2 THEN NULL ELSE NEW END; END'"
+    )
+    one.sql("CREATE TRIGGER guard BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION keep_out()")
+    one.commit(records(1, 2, 3))
+    assert one.verify().problems == []
+    fates = one.verify().partitions[0].fates
+    assert (fates.inserted, fates.duplicates + fates.stale) == (2, 1)
+
+
+def test_first_batch_with_soft_deletes_is_accounted_for(books: MakeBooks) -> None:
+    one = books(mode="upsert", column=CHANGES, delete=cfg.Delete(when={"op": "d"}, how="soft"))
+    one.commit([{"id": 1}, {"id": 2, "op": "d"}])
+    assert (one.verify().problems, one.verify().table_rows) == ([], 2)
 
 
 def test_row_inserted_by_hand_is_found(books: MakeBooks) -> None:
@@ -131,9 +154,6 @@ def test_commit_between_two_questions_is_not_half_seen(books: MakeBooks) -> None
         assert count_rows(snapshot, "orders") == 2
         assert snapshot.ranges(key) == before
     assert (one.verify().problems, one.verify().table_rows) == ([], 4)
-
-
-CHANGES = [{"name": "id", "type": "int8", "required": True}, {"name": "op", "type": "text"}]
 
 
 @pytest.mark.parametrize("how", ["soft", "hard"])

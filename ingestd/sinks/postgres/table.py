@@ -76,17 +76,16 @@ class TableSink:
         staging = statements.copy_numbered if numbered else statements.copy_staging
         if way is Way.LOOPED:
             staging = statements.copy_indexed
-        copy_into(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
+        copied = copy_into(cursor, statements.copy_table if way is Way.DIRECT else staging, batch.pieces)
         dead: list[DeadLetter] = []
         if way is Way.DIRECT:
-            inserted = batch.count
+            inserted = copied
         elif way is Way.STAGED:
             insert = statements.insert_in_order if numbered else statements.insert
             inserted = cursor.execute(insert, prepare=True).rowcount
         elif way is Way.SIFTED:
             refused = self._screen(batch, cursor, statements, dead)
-            copy_into(cursor, statements.copy_table, batch.without(refused))
-            inserted = batch.count - len(refused)
+            inserted = copy_into(cursor, statements.copy_table, batch.without(refused))
         elif way is Way.SCREENED:
             assert statements.insert_screened
             self._screen(batch, cursor, statements, dead)
@@ -118,10 +117,11 @@ class TableSink:
         return int(inserted)
 
 
-def copy_into(cursor: psycopg.Cursor[Any], statement: bytes, pieces: list[bytes]) -> None:
-    """Run a COPY of these pieces; nothing for none."""
+def copy_into(cursor: psycopg.Cursor[Any], statement: bytes, pieces: list[bytes]) -> int:
+    """How many rows a COPY of these pieces wrote: a trigger may keep some out of a table."""
     if not pieces:
-        return
+        return 0
     with cursor.copy(statement) as copy:
         for piece in pieces:
             copy.write(piece)
+    return cursor.rowcount

@@ -102,9 +102,9 @@ class UpsertSink:
             self._form = "table"
             target = self._target
             statement = copy_statement(table_identifier(target.table.name), self._encoders.names("table"))
-            copy_into(tx.cursor, statement, self._encoders.encode(batch, "table"))
-            counts.deleted = int(batch.deletes.sum())
-            counts.inserted = batch.count - counts.deleted
+            # Fewer when a trigger of the table keeps rows out.
+            counts.inserted = copy_into(tx.cursor, statement, self._encoders.encode(batch, "table"))
+            counts.stale = batch.count - counts.inserted
             return Outcome(counts, [])
         looped = way is Way.LOOPED and not self._sifted
         self._sifted = False
