@@ -3,21 +3,19 @@
 Knows nothing of Kafka, and nothing of what a sink writes into its transaction.
 """
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from msgspec import structs
 from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 
 from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
-from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
-from ingestd.stores.faults import RowsRefused, UnknownFault
+from ingestd.errors import LeaseLost, Retryable
+from ingestd.stores.commits import committing, deciding, moved_values, require_moved
 from ingestd.stores.postgres.dead_letters import write_dead_letters
 from ingestd.stores.postgres.errors import connect_error, decide
 from ingestd.stores.postgres.ledger import finish_ranges, make_ledger
@@ -184,40 +182,23 @@ class PostgresStore:
 
     @contextmanager
     def transaction(self, tiles: Sequence[Tile], epochs: dict[int, int]) -> Iterator[Transaction]:
-        """A transaction that commits what the body wrote and moves the cursors over `tiles`, or nothing.
-
-        READ COMMITTED. The cursors move last, in partition order: a zombie finds no row and rolls back.
-        """
+        """A transaction that commits what the body wrote and moves the cursors, or nothing. READ COMMITTED."""
         connection = self.open()
         if connection is not self._claimant:
             raise Retryable(f"PostgreSQL at {self._where}: the session that claimed is gone")
         with self.deciding() as phase, connection.cursor() as cursor:
             tx = Transaction(cursor, {tile.partition: Counts() for tile in tiles}, self._replay_below)
-            began = time.perf_counter_ns()
-            yield tx
-            for tile in sorted(tiles):
-                self._move(tx, tile, epochs[tile.partition])
-            tx.write_ns = (wrote := time.perf_counter_ns()) - began
-            phase.append("commit")
-            connection.commit()
-            tx.commit_ns = time.perf_counter_ns() - wrote
-            for tile in tiles:
-                self._replay_below[tile.partition] = max(self._replay_below.get(tile.partition, 0), tile.end)
+
+            def commit() -> None:
+                phase.append("commit")
+                connection.commit()
+
+            with committing(tx, tiles, lambda tile: self._move(tx, tile, epochs[tile.partition]), commit):
+                yield tx
 
     def _move(self, tx: Transaction, tile: Tile, epoch: int) -> None:
-        values = self._key.params(
-            partition=tile.partition,
-            start=tile.start,
-            end=tile.end,
-            epoch=epoch,
-            dead_again=tx.dead_again.get(tile.partition, 0),
-            **structs.asdict(tx.counts[tile.partition]),
-        )
-        tx.cursor.execute(SQL["move_cursor"], values, prepare=True)
-        if tx.cursor.rowcount != 1:
-            raise LeaseLost(
-                f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
-            )
+        tx.cursor.execute(SQL["move_cursor"], moved_values(self._key, tx, tile, epoch), prepare=True)
+        require_moved(tx.cursor.rowcount, self._key, tile, epoch)
 
     @contextmanager
     def side_transaction(self, keep: bool = True) -> Iterator[Transaction]:
@@ -236,28 +217,9 @@ class PostgresStore:
         """Write `letters` in `tx`, in one statement for each topic id."""
         write_dead_letters(letters, tx, self._key, topic_ids)
 
-    @contextmanager
-    def deciding(self) -> Iterator[list[str]]:
+    def deciding(self) -> AbstractContextManager[list[str]]:
         """Turns database errors into decisions and leaves no transaction open behind any error."""
-        phase: list[str] = []
-        try:
-            yield phase
-        except psycopg.Error as error:
-            # No local name for what is raised: frame and exception would keep each other, and the batch, alive.
-            raise self._decided(error, at_commit=bool(phase)) from error
-        except IngestdError:
-            self._roll_back(keep=True)
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def _decided(self, error: psycopg.Error, at_commit: bool) -> IngestdError:
-        """The decision for `error`; the transaction is rolled back, the connection kept where it is still good."""
-        decision = decide(error, self._where, at_commit)
-        # UnknownFault: the isolation goes on in this session, the one that the next claim knows to end.
-        self._roll_back(keep=isinstance(decision, RowsRefused | Halt | UnknownFault))
-        return decision
+        return deciding(psycopg.Error, lambda error, at_commit: decide(error, self._where, at_commit), self._roll_back)
 
     def _roll_back(self, keep: bool) -> None:
         if not keep or self._connection is None:

@@ -7,19 +7,17 @@ lease is ended by the supervisor, which kills a stopped worker, and by the epoch
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-
-from msgspec import structs
 
 from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
 from ingestd.config.store_url import sqlite_lock_path, sqlite_path
-from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
-from ingestd.stores.faults import RowFault, RowsRefused, UnknownFault
+from ingestd.errors import Halt, LeaseLost, Retryable
+from ingestd.stores.commits import committing, deciding, moved_values, require_moved
+from ingestd.stores.faults import RowFault, RowsRefused
 from ingestd.stores.sqlite.dead_letters import write_dead_letters
 from ingestd.stores.sqlite.errors import decide
 from ingestd.stores.sqlite.file import (
@@ -142,31 +140,18 @@ class SqliteStore:
             raise Retryable(f"SQLite file {self._path}: the session that claimed is gone")
         with self._turns.turn(), self.deciding() as phase:
             tx = Transaction(begin(connection), {tile.partition: Counts() for tile in tiles}, self._replay_below)
-            began = time.perf_counter_ns()
-            yield tx
-            for tile in sorted(tiles):
-                self._move(tx, tile, epochs[tile.partition])
-            tx.write_ns = (wrote := time.perf_counter_ns()) - began
-            phase.append("commit")
-            self._require_in_place()
-            tx.cursor.execute("COMMIT")
-            tx.commit_ns = time.perf_counter_ns() - wrote
-            for tile in tiles:
-                self._replay_below[tile.partition] = max(self._replay_below.get(tile.partition, 0), tile.end)
+
+            def commit() -> None:
+                phase.append("commit")
+                self._require_in_place()
+                tx.cursor.execute("COMMIT")
+
+            with committing(tx, tiles, lambda tile: self._move(tx, tile, epochs[tile.partition]), commit):
+                yield tx
 
     def _move(self, tx: Transaction, tile: Tile, epoch: int) -> None:
-        values = self._key.params(
-            partition=tile.partition,
-            start=tile.start,
-            end=tile.end,
-            epoch=epoch,
-            dead_again=tx.dead_again.get(tile.partition, 0),
-            **structs.asdict(tx.counts[tile.partition]),
-        )
-        if tx.cursor.execute(SQL["move_cursor"], values).rowcount != 1:
-            raise LeaseLost(
-                f"{self._key.topic}-{tile.partition}: the cursor is no longer ours at {tile.start} (epoch {epoch})"
-            )
+        tx.cursor.execute(SQL["move_cursor"], moved_values(self._key, tx, tile, epoch))
+        require_moved(tx.cursor.rowcount, self._key, tile, epoch)
 
     @contextmanager
     def side_transaction(self, keep: bool = True) -> Iterator[Transaction]:
@@ -189,26 +174,9 @@ class SqliteStore:
         """Write `letters` in `tx`, and count in `tx.dead_again` those that replace one."""
         write_dead_letters(letters, tx, self._key, topic_ids)
 
-    @contextmanager
-    def deciding(self) -> Iterator[list[str]]:
+    def deciding(self) -> AbstractContextManager[list[str]]:
         """Turns database errors into decisions and leaves no transaction open behind any error."""
-        phase: list[str] = []
-        try:
-            yield phase
-        except sqlite3.Error as error:
-            # No local name for what is raised: frame and exception would keep each other, and the batch, alive.
-            raise self._decided(error, at_commit=bool(phase)) from error
-        except IngestdError:
-            self._roll_back(keep=True)
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def _decided(self, error: sqlite3.Error, at_commit: bool) -> IngestdError:
-        decision = decide(error, self._path, at_commit)
-        self._roll_back(keep=isinstance(decision, RowsRefused | Halt | UnknownFault))
-        return decision
+        return deciding(sqlite3.Error, lambda error, at_commit: decide(error, self._path, at_commit), self._roll_back)
 
     def _roll_back(self, keep: bool) -> None:
         if not keep or self._connection is None:
