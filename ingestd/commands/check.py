@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import orjson
 
+from ingestd.commands.arguments import add_config, count_up_to
 from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.preflight.examine import examine
@@ -24,22 +25,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "or does not fit."
         ),
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the TOML file")
+    add_config(parser)
     parser.add_argument("--offline", action="store_true", help="check the file only; connect to nothing")
     parser.add_argument(
         "--sample",
-        type=_positive,
+        type=count_up_to(_MOST_SAMPLES),
         metavar="N",
         help="also read N records of each partition, write them into the table, and roll back: what would be refused",
     )
     parser.add_argument("--json", action="store_true", help="one JSON array instead of lines")
     parser.set_defaults(main=main)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_SAMPLES:
-        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_SAMPLES}: {text}")
-    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:

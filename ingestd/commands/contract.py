@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline
 from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode
 
@@ -24,8 +25,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             'What JSON Schema cannot say stands under "x-ingestd".'
         ),
     )
-    export.add_argument("--config", required=True, type=Path, metavar="FILE", help="the TOML file")
-    export.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
+    add_config(export)
+    add_pipeline(export)
     export.add_argument("--contract-version", metavar="VERSION", help="only this version of the contract")
     take = verbs.add_parser(
         "import",
@@ -48,13 +49,11 @@ def _export(args: argparse.Namespace) -> int:
     from ingestd.contract.exporting import schemas_of
 
     config = load(args.config)
-    chosen = [pipeline for pipeline in config.pipeline if args.pipeline in (None, pipeline.name)]
-    if len(chosen) != 1:
-        raise ConfigError([f"--pipeline: choose one of {', '.join(pipeline.name for pipeline in config.pipeline)}"])
-    schemas = schemas_of(chosen[0])
+    pipeline = one_pipeline(config, args.pipeline)
+    schemas = schemas_of(pipeline)
     shown: Any = schemas if len(schemas) > 1 else schemas[0]
     if args.contract_version is not None:
-        versions = [str(contract.version) for contract in chosen[0].contract]
+        versions = [str(contract.version) for contract in pipeline.contract]
         if args.contract_version not in versions:
             raise ConfigError([f"--contract-version: there is {', '.join(versions) or 'no version'}"])
         shown = schemas[1 + versions.index(args.contract_version)]

@@ -3,11 +3,11 @@
 import argparse
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline, require_running
 from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
@@ -42,8 +42,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     drop = verbs.add_parser("drop", help="delete them for good; the ledger counts them, so that verify adds up")
     for verb in (listed, show, redrive, drop):
-        verb.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
-        verb.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
+        add_config(verb)
+        add_pipeline(verb)
     show.add_argument("id", type=int, nargs="+", metavar="ID", help="number of the letter, as list shows it")
     for verb in (listed, redrive, drop):
         _add_filters(verb)
@@ -92,9 +92,8 @@ def main(args: argparse.Namespace) -> int:
     from ingestd.stores.store import LedgerKey
 
     config = load(args.config)
-    pipeline = _pipeline(config, args.pipeline)
-    if str.__str__(config.store.url) == "embedded":
-        raise StartupError("dead-letters needs a database that runs: set the store's address")
+    pipeline = one_pipeline(config, args.pipeline)
+    require_running("dead-letters", config)
     wanted = None if args.verb == "show" else _wanted(args)
     store = open_store(config.store, key := LedgerKey(pipeline.name, pipeline.topic))
     box = open_letters(config.store, store, key)
@@ -109,14 +108,6 @@ def main(args: argparse.Namespace) -> int:
         return _redrive(config, pipeline, store, box, wanted, args)
     finally:
         store.close()
-
-
-def _pipeline(config: "Config", name: str | None) -> "Pipeline":
-    chosen = [p for p in config.pipeline if name in (None, p.name)]
-    if len(chosen) != 1:
-        names = ", ".join(p.name for p in config.pipeline)
-        raise ConfigError([f"--pipeline: choose one of {names}"])
-    return chosen[0]
 
 
 def _wanted(args: argparse.Namespace) -> "Wanted":

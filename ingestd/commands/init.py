@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from ingestd.commands.arguments import count_up_to
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
 _MOST_SAMPLES = 100_000
@@ -24,7 +25,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--topic", required=True, help="topic to read")
     parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT", help="brokers")
     parser.add_argument(
-        "--sample", type=_count, default=1000, metavar="N", help="records of each partition at most (default: 1000)"
+        "--sample",
+        type=count_up_to(_MOST_SAMPLES),
+        default=1000,
+        metavar="N",
+        help="records of each partition at most (default: 1000)",
     )
     parser.add_argument("--name", help="name of the pipeline (default: the topic)")
     parser.add_argument(
@@ -37,12 +42,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--output", type=Path, metavar="FILE", help="write there, if it does not exist (default: stdout)"
     )
     parser.set_defaults(main=main)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_SAMPLES:
-        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_SAMPLES}: {text}")
-    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:

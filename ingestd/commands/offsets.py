@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline, require_running
 from ingestd.config.file import load
 from ingestd.config.store_url import is_sqlite_url, sqlite_path
 from ingestd.errors import ConfigError, ExitCode, StartupError
@@ -22,8 +22,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     show = verbs.add_parser("show", help="cursor, log start and log end of every partition")
     reset = verbs.add_parser("reset", help="move cursors; refused while a worker holds the partition")
     for verb in (show, reset):
-        verb.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
-        verb.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
+        add_config(verb)
+        add_pipeline(verb)
     reset.add_argument("--partition", type=int, action="append", metavar="N", help="only this one; may be repeated")
     reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, an offset, or an ISO-8601 time")
     reset.add_argument(
@@ -40,22 +40,13 @@ def main(args: argparse.Namespace) -> int:
     from ingestd.source.kafka import KafkaSource
 
     config = load(args.config)
-    pipeline = _pipeline(config, args.pipeline)
-    if "embedded" in (config.kafka.bootstrap_servers, str.__str__(config.store.url)):
-        raise StartupError("offsets needs servers that run: set KAFKA_BOOTSTRAP_SERVERS and the store's address")
+    pipeline = one_pipeline(config, args.pipeline)
+    require_running("offsets", config, broker=True)
     source = KafkaSource(config.kafka, pipeline, 1 << 20)
     try:
         return _show(config, pipeline, source) if args.verb == "show" else _reset(config, pipeline, source, args)
     finally:
         source.close()
-
-
-def _pipeline(config: "Config", name: str | None) -> "Pipeline":
-    chosen = [p for p in config.pipeline if name in (None, p.name)]
-    if len(chosen) != 1:
-        names = ", ".join(p.name for p in config.pipeline)
-        raise ConfigError([f"--pipeline: choose one of {names}"])
-    return chosen[0]
 
 
 def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":

@@ -3,17 +3,25 @@
 import argparse
 import sys
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingestd.commands.arguments import (
+    add_config,
+    add_pipeline,
+    count_up_to,
+    one_pipeline,
+    pipelines_named,
+    require_running,
+)
 from ingestd.config.file import load
-from ingestd.errors import ConfigError, ExitCode, StartupError
+from ingestd.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ingestd.config.options import Config, Pipeline
+    pass
 
 TABLE_ROWS = 1_000
 """Shown at most as a table when no limit is given: widths need all rows in memory."""
+_MOST_ROWS = 1_000_000_000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,24 +34,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "Reads in a transaction that cannot write."
         ),
     )
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
-    parser.add_argument("--pipeline", metavar="NAME", help="pipeline (may be left out when the file has one)")
+    add_config(parser)
+    add_pipeline(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--table", metavar="NAME", help="another table of the store")
     what.add_argument("--sql", metavar="QUERY", help="one SQL query instead")
     parser.add_argument(
-        "--limit", type=_positive, metavar="N", help=f"rows at most (default: {TABLE_ROWS} as a table, else all)"
+        "--limit",
+        type=count_up_to(_MOST_ROWS),
+        metavar="N",
+        help=f"rows at most (default: {TABLE_ROWS} as a table, else all)",
     )
     parser.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="how to print (default: table)"
     )
     parser.set_defaults(main=main)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not a number of rows: {text}")
-    return int(text)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,13 +57,13 @@ def main(args: argparse.Namespace) -> int:
     from ingestd.query.show import formatted, show_csv, show_json, show_table
 
     config = load(args.config)
-    pipeline = _pipeline(config, args.pipeline, needed=not (args.sql or args.table))
-    if str.__str__(config.store.url) == "embedded":
-        raise StartupError("query needs a store that runs: set the store's address")
+    apart = args.sql or args.table
+    pipeline = pipelines_named(config, args.pipeline)[0] if apart else one_pipeline(config, args.pipeline)
+    require_running("query", config)
     limit = args.limit or (TABLE_ROWS if args.format == "table" else None)
     # One row more than is shown tells whether there are more.
     statement = args.sql or select_table(pipeline, args.table, None if limit is None else limit + 1)
-    query = None if args.sql or args.table else pipeline.query
+    query = None if apart else pipeline.query
     show = {"table": show_table, "csv": show_csv, "json": show_json}[args.format]
     with ask_store(config.store, statement) as answer:
         columns = [column.label or column.name for column in query.column] if query else answer.columns
@@ -69,10 +74,3 @@ def main(args: argparse.Namespace) -> int:
         if limit is not None and next(rows, None) is not None:
             print(f"only the first {limit} rows are shown; --limit N shows more", file=sys.stderr)
     return ExitCode.OK
-
-
-def _pipeline(config: "Config", name: str | None, needed: bool) -> "Pipeline":
-    chosen = [one for one in config.pipeline if name in (None, one.name)]
-    if not chosen or (needed and len(chosen) > 1):
-        raise ConfigError([f"--pipeline: choose one of {', '.join(one.name for one in config.pipeline)}"])
-    return chosen[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ingestd import logs
 from ingestd.board import Board, Slot
 from ingestd.channel import Channel
+from ingestd.commands.arguments import add_config
 from ingestd.config.file import load, redact
 from ingestd.config.options import Config, with_addresses
 from ingestd.errors import ConfigError, ExitCode, StartupError
@@ -41,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "the old one stays. USR1 logs the state of every partition."
         ),
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the TOML file")
+    add_config(parser)
     parser.add_argument(
         "--until-caught-up",
         action="store_true",

@@ -2,13 +2,13 @@
 
 import argparse
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
+from ingestd.commands.arguments import add_config, pipelines_named, require_running
 from ingestd.config.file import load
-from ingestd.errors import ConfigError, ExitCode, StartupError
+from ingestd.errors import ExitCode
 
 if TYPE_CHECKING:
     from ingestd.accounting.account import Partition
@@ -29,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             'source = "partition" and "offset"). Exit code: 0 everything is accounted for, 7 it is not.'
         ),
     )
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="configuration file")
+    add_config(parser)
     parser.add_argument("--pipeline", metavar="NAME", help="only this pipeline")
     parser.add_argument(
         "--partition", type=int, action="append", default=[], metavar="N", help="only this one; may be repeated"
@@ -44,12 +44,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def main(args: argparse.Namespace) -> int:
     """Print one account a pipeline. Raises: StartupError when store or broker cannot be read."""
     config = load(args.config)
-    pipelines = [one for one in config.pipeline if args.pipeline in (None, one.name)]
-    if not pipelines:
-        raise ConfigError([f"--pipeline: choose one of {', '.join(one.name for one in config.pipeline)}"])
-    needed = [str.__str__(config.store.url), config.kafka.bootstrap_servers if args.read_log else ""]
-    if "embedded" in needed:
-        raise StartupError("verify needs servers that run: set KAFKA_BOOTSTRAP_SERVERS and the store's address")
+    pipelines = pipelines_named(config, args.pipeline)
+    require_running("verify", config, broker=args.read_log)
     reports = [_verify(config, pipeline, args) for pipeline in pipelines]
     if args.format == "json":
         print(orjson.dumps([_as_json(report) for report in reports], option=orjson.OPT_INDENT_2).decode())
