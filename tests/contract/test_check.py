@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestd.config.options import Pipeline
@@ -156,7 +156,7 @@ VALUES = st.one_of(
 RECORDS = st.dictionaries(st.sampled_from([column["name"] for column in COLUMNS] + ["other"]), VALUES, max_size=5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(RECORDS, max_size=6))
 def test_one_by_one_and_many_at_once_agree_with_the_consumer(records: list[dict[str, Any]]) -> None:
     values = [msgspec.json.encode(GOOD | record) for record in records]
