@@ -57,7 +57,10 @@ class RegistryServer:
         try:
             with urllib.request.urlopen(f"{self.url}/subjects", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+        except urllib.error.HTTPError as error:
+            error.close()  # It holds the answer's socket.
+            return False
+        except OSError:
             return False
 
     def stop(self) -> None:

@@ -3,18 +3,22 @@
 It reads the log itself, so it needs to be told nothing of what was produced.
 """
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.fault.content import CHECK, DECODE
 
 WRONG_ROWS = """SELECT count(*) FROM sink
 WHERE abs(amount) <> (record_id * 37 % 1000000 + 1) / 100.0 OR merchant <> 'Merchant ' || record_id % 89 || ' & Søns'"""
 COUNTERS = "coalesce(sum(records), 0), coalesce(sum(inserted), 0), coalesce(sum(duplicates), 0), coalesce(sum(dead), 0)"
+
+
+_LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 class LogRecord(NamedTuple):
@@ -39,10 +43,17 @@ class Verdict:
 
 
 def log_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
-    """The log end of every partition now."""
+    """The log end of every partition now; a broker that has just started has no leaders for a moment."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": f"ends-{topic}", "log_level": 2})
     partitions = consumer.list_topics(topic, 20).topics[topic].partitions
-    ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in partitions}
+    ends: dict[int, int] = {}
+    deadline = time.monotonic() + 20
+    while len(ends) < len(partitions):
+        try:
+            ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1] for p in partitions}
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise
     consumer.close()
     return ends
 

@@ -33,6 +33,7 @@ class Servers(NamedTuple):
     postgres: PostgresServer
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process runs them all: they share their servers, and each keeps both cores busy."""
     here = Path(__file__).parent
