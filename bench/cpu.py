@@ -60,15 +60,6 @@ def tree_secs(root: int) -> float:
     return total
 
 
-def machine_busy_secs() -> float:
-    """CPU seconds that all cores together were not idle since boot."""
-    with open("/proc/stat") as file:
-        user, nice, system, _idle, _iowait, irq, softirq = (
-            int(field) / _TICKS for field in file.readline().split()[1:8]
-        )
-    return user + nice + system + irq + softirq
-
-
 class Meter:
     """CPU and peak memory of every process ever seen under some roots; `sample` often, processes come and go."""
 
@@ -90,10 +81,6 @@ class Meter:
             if (found := times(pid)) and found.own_secs >= self.secs[pid]:
                 self.secs[pid] = found.own_secs
                 self.peak_mb[pid] = max(self.peak_mb.get(pid, 0.0), peak_rss_mb(pid))
-
-    def total_secs(self) -> float:
-        """All of them together."""
-        return sum(self.secs.values())
 
 
 def _status_mb(pid: int, field: str) -> float:

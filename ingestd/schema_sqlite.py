@@ -135,10 +135,6 @@ def _float_elements(array: pa.Array) -> list[Any]:
     return [None if one is None else words.get(str(one), one) for one in array.to_pylist()]
 
 
-def _boolean_elements(array: pa.Array) -> list[Any]:
-    return _plain(array)
-
-
 def _base64_elements(array: pa.Array) -> list[Any]:
     from base64 import b64encode
 

@@ -45,7 +45,6 @@ class Worker:
         self._board = board
         self._lanes = WorkerBoard(board, plan.lanes)
         self._active = list(plan.partitions)
-        self._halted: list[int] = []
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
@@ -171,7 +170,6 @@ class Worker:
     def _halt(self, halt: Halt) -> None:
         stopped = [p for p in self._active if halt.partitions is None or p in halt.partitions]
         self._active = [p for p in self._active if p not in stopped]
-        self._halted += stopped
         for partition in stopped:
             self._lanes.state(partition, LaneState.HALTED, str(halt))
             self._log.error("partition halted", partition=partition, reason=str(halt))

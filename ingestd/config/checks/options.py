@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from urllib.parse import unquote
 
 from ingestd.config.checks.columns import check_columns, check_paths
 from ingestd.config.checks.dead_letters import check_dead_letters
@@ -288,9 +287,3 @@ def _check_table(pipeline: Pipeline, path: str, findings: Findings) -> None:
             findings.add(f"{path}.key", f'"{name}" is not a declared column; declared: {", ".join(map(str, columns))}')
         elif not columns[name].required:
             findings.add(f"{path}.key", f'column "{name}" may be null; write required = true for it')
-
-
-def url_password(url: str) -> str | None:
-    """The password in a store URL, decoded; None when there is none."""
-    match = _URL.fullmatch(url)
-    return unquote(match["password"]) if match and match["password"] else None
