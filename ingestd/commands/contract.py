@@ -67,8 +67,12 @@ def _import(path: Path) -> int:
 
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        columns, remarks = columns_of(json.loads(text))
+        columns, remarks = columns_of(json.loads(text, parse_constant=_no_json))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError([f"{path}: cannot be read as a JSON Schema: {error}"]) from None
     print(toml_of(columns, remarks), end="")
     return ExitCode.OK
+
+
+def _no_json(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")

@@ -6,12 +6,14 @@ Reads what `exporting` writes back exactly; other schemas as far as they go, and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingestd.config.checks.rules import refused_patterns
 from ingestd.contract.exporting import EXTENSION, OTHER_COLUMNS
@@ -27,6 +29,14 @@ _READ = {
     *(EXTENSION, OTHER_COLUMNS),
 }
 """Keywords that are understood, or that ask nothing of a record."""
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("type",), (str, list)),
+    **dict.fromkeys(("enum", "required"), (list,)),
+    **dict.fromkeys(("pattern", "format"), (str,)),
+    **dict.fromkeys(("minimum", "maximum"), (int, float)),
+    "maxLength": (int,),
+}
+"""What a keyword must be to mean anything."""
 _MAX_FIELDS = 1_600
 """As many columns as a table of PostgreSQL can have."""
 _NULL = "null"
@@ -61,7 +71,10 @@ def columns_of(schema: Any) -> tuple[list[Imported], list[str]]:
     if len(fields) > _MAX_FIELDS:
         raise ValueError(f"describes more than {_MAX_FIELDS} fields, which no table can hold")
     found = list(map(_column, fields))
-    found += [Imported(dict(options), []) for options in schema.get(OTHER_COLUMNS, [])]
+    others = schema.get(OTHER_COLUMNS, [])
+    if not isinstance(others, list):
+        raise ValueError(f"{OTHER_COLUMNS} is not as `ingestd contract export` writes it")
+    found += [Imported(_exported(options, OTHER_COLUMNS), []) for options in others]
     _name_apart(found)
     return found, general
 
@@ -80,7 +93,7 @@ def _fields(
     root: dict[str, Any], place: dict[str, Any], path: tuple[str, ...], required: bool, within: frozenset[str]
 ) -> Iterator[_Field]:
     """`within` has the references that are being followed: a schema that holds itself is not unrolled."""
-    needed = place.get("required", [])
+    needed = _meant(place)[0].get("required", [])
     for name, given in place["properties"].items():
         schema, through = _resolved(root, given, within)
         inner = (*path, name)
@@ -108,11 +121,44 @@ def _resolved(root: dict[str, Any], schema: Any, within: frozenset[str]) -> tupl
     return {}, within
 
 
+def _meant(schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The schema without keywords whose values mean nothing, and a remark for each of these."""
+    odd = [
+        word
+        for word, kinds in _KINDS.items()
+        if word in schema and (not isinstance(schema[word], kinds) or isinstance(schema[word], bool))
+    ]
+    kept = {word: value for word, value in schema.items() if word not in odd}
+    if isinstance(kept.get("type"), list):
+        kept["type"] = [name for name in kept["type"] if isinstance(name, str)]
+    return kept, [f"{word} {json.dumps(schema[word])[:60]}: means nothing in a JSON Schema, left out" for word in odd]
+
+
+def _exported(options: Any, keyword: str) -> dict[str, Any]:
+    """Options of a column as `exporting` wrote them. Raises ValueError for what it cannot have written."""
+    plain = (str, int, float)
+    if (
+        not isinstance(options, dict)
+        or not isinstance(options.get("name", ""), str)
+        or not all(isinstance(one, plain) for value in options.values() for one in _listed(value))
+    ):
+        raise ValueError(f"{keyword} {json.dumps(options)[:60]} is not as `ingestd contract export` writes it")
+    return dict(options)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _column(field: _Field) -> Imported:
-    own = field.schema.get(EXTENSION)
-    remarks: list[str] = []
+    schema, remarks = _meant(field.schema)
+    if isinstance(schema.get("items"), dict):
+        schema["items"], more = _meant(schema["items"])
+        remarks += [f"{remark} (items)" for remark in more]
+    field = replace(field, schema=schema)
+    own = schema.get(EXTENSION)
     if isinstance(own, dict) and "type" in own:
-        options, type_name = dict(own), str(own["type"])
+        options, type_name = _exported(own, EXTENSION), str(own["type"])
     else:
         type_name = _type_of(field.schema, remarks)
         options = {}
@@ -140,8 +186,7 @@ def _accepts_null(schema: dict[str, Any]) -> bool:
 
 
 def _types(schema: dict[str, Any]) -> list[str]:
-    given = schema.get("type", [])
-    return [given] if isinstance(given, str) else list(given)
+    return _listed(_meant(schema)[0].get("type", []))
 
 
 def _type_of(schema: dict[str, Any], remarks: list[str]) -> str:
@@ -194,7 +239,7 @@ def _rules(schema: dict[str, Any], type_name: str, remarks: list[str]) -> dict[s
     if of_items and not own:
         remarks += [f"{word} of the items: cannot be expressed" for word in _unread(one)]
     values = [value for value in _allowed(one) if value is not None]
-    if values and kind.scalar in ("bool", "jsonb", "bytea"):
+    if values and (kind.scalar in ("bool", "jsonb", "bytea") or any(isinstance(v, dict | list) for v in values)):
         remarks.append(f"enum: not for {kind.name}")
     elif values:
         rules["enum"] = values
@@ -263,4 +308,6 @@ def _toml(value: Any) -> str:
         return json.dumps(str(value))
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, float) and math.isinf(value):  # 1e400
+        return "inf" if value > 0 else "-inf"
     return json.dumps(value)

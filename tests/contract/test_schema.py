@@ -159,6 +159,41 @@ def test_no_schema_can_write_a_line_of_the_configuration() -> None:
     assert [line for line in text.splitlines() if line.startswith("[")] == ["[[pipeline.column]]"] * 14
 
 
+ODD_VALUES: list[Any] = [5, {}, [[]]]
+NO_LISTS: list[Any] = [True, [{}]]
+ITEMS: list[Any] = [5, [], {"type": 5}, {"type": "string", "enum": 5}]
+NO_BOUNDS: list[Any] = ["x", None, [], float("inf")]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *({word: odd} for word in ("type", "enum", "minimum", "maxLength", "pattern", "format") for odd in ODD_VALUES),
+        *({"type": "string", word: odd} for word in ("enum", "pattern", "maxLength", "format") for odd in NO_LISTS),
+        *({"type": "array", "items": odd} for odd in ITEMS),
+        *({"type": "integer", word: odd} for word in ("minimum", "maximum") for odd in NO_BOUNDS),
+        {"required": 5, "type": "object", "properties": {"a": True}},
+    ],
+)
+def test_keywords_without_meaning_neither_crash_nor_write_what_is_no_toml(field: dict[str, Any]) -> None:
+    columns, remarks = columns_of({"properties": {"odd": field, "good": {"type": "string"}}})
+    assert [column["name"] for column in tomllib.loads(toml_of(columns, remarks))["pipeline"]["column"]][-1] == "good"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {}, "x-ingestd-columns": 5},
+        {"properties": {}, "x-ingestd-columns": [5]},
+        {"properties": {}, "x-ingestd-columns": [{"name": []}]},
+        {"properties": {"a": {"x-ingestd": {"type": "text", "path": {}}}}},
+    ],
+)
+def test_what_export_never_wrote_is_named_and_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"x-ingestd.* is not as `ingestd contract export` writes it"):
+        columns_of(schema)
+
+
 def test_a_schema_of_more_fields_than_a_table_holds_is_refused() -> None:
     level: Any = {"type": "string"}
     for _ in range(12):
