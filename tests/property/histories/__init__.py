@@ -1,0 +1,1 @@
+"""Random histories on a real store, compared with a sequential reference. Knows no Kafka."""
