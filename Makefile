@@ -24,7 +24,7 @@ dev: $(STAMP) ## Start Kafka and PostgreSQL for your own experiments (Ctrl-C end
 	@exec $(BIN)/ingestd dev $(ARGS)
 
 test: $(STAMP) ## Run all tests against a real Kafka and a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check $(SOURCES)

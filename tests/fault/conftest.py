@@ -33,15 +33,6 @@ class Servers(NamedTuple):
     postgres: PostgresServer
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs them all: they share their servers, and each keeps both cores busy."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("fault"))
-
-
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """A broker and a database for tests that kill them; a test leaves them running."""
