@@ -13,13 +13,14 @@ from typing import Any
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
 
-from ingestd.board import Board, Lane, Slot
-from ingestd.channel import Channel, Message
+from ingestd.board import Board, Slot
+from ingestd.channel import Channel
 from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.logs import get_logger
 from ingestd.membership.broker import BrokerQuestions, find_partitions
-from ingestd.membership.offsets import lanes_of, next_offsets
+from ingestd.membership.mirror import Mirror
+from ingestd.membership.troubles import Troubles
 from ingestd.planning import TopicPartition
 from ingestd.signals import Stop
 from ingestd.source.kafka import client_settings
@@ -89,21 +90,17 @@ class Membership:
         self._confirm_id: int | None = None
         self._stay = False
         self._leaving = False
-        self._trouble = ""
-        self._trouble_at = 0.0
-        self._trouble_kind = ""
-        self._missing: frozenset[str] = frozenset()
         self._metadata_at = 0.0
         self._known = False
         self._tick_at = 0.0
-        self._moved_at = time.monotonic()
         self._sampled_at = 0.0
-        self._mirrored: dict[TopicPartition, int] = {}
+        self._mirror = Mirror(board, self._topics)
+        self._troubles = Troubles(channel, config.kafka.bootstrap_servers)
         self._wants_targets = False
         self._all_partitions: frozenset[TopicPartition] | None = None
         self._targets_sent = False
         try:
-            callbacks = {"error_cb": self._note_error, "on_commit": self._on_commit}
+            callbacks = {"error_cb": self._troubles.note_error, "on_commit": self._mirror.on_commit}
             # Its own lines on standard error would break "one event, one line".
             logger = logging.getLogger("librdkafka")
             self._consumer = Consumer(consumer_settings(config) | callbacks, logger=logger)
@@ -141,7 +138,7 @@ class Membership:
         if error is None or error.code() == KafkaError._AUTO_OFFSET_RESET:
             return ExitCode.OK
         cause = self._consumer_fatal_code(error)
-        if cause in FENCED and self._trouble_at and time.monotonic() - self._trouble_at < LATE_COMMIT_SECS:
+        if cause in FENCED and self._troubles.at and time.monotonic() - self._troubles.at < LATE_COMMIT_SECS:
             log.warning("membership starts again", why="fenced, as by its own commit that a restarted broker got late")
             return ExitCode.CRASH
         if cause in FENCED:
@@ -156,9 +153,9 @@ class Membership:
             log.error("group membership failed", error=error.str())
             return ExitCode.CRASH
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._known = self._known and bool(self._missing)
+            self._known = self._known and bool(self._troubles.missing)
         else:
-            self._note_error(error)
+            self._troubles.note_error(error)
         return ExitCode.OK
 
     def _consumer_fatal_code(self, error: KafkaError) -> int:
@@ -195,17 +192,17 @@ class Membership:
 
     def _tick(self) -> None:
         """Once a second: topics, offsets, log ends."""
-        unsure = not self._known or bool(self._missing) or (bool(self._trouble) and not self._assigned)
+        unsure = not self._known or bool(self._troubles.missing) or (bool(self._troubles.text) and not self._assigned)
         if unsure or (self._wants_targets and self._all_partitions is None):
             self._look_for_topics()
-        self._mirror()
+        self._mirror.commit(self._consumer, self._assigned)
         partitions = self._assigned
         if self._wants_targets and self._all_partitions is not None:
             if not self._targets_sent:
                 partitions |= self._all_partitions
             self._send_committed()
         now = time.monotonic()
-        quiet = now - self._moved_at > QUIET_SECS and partitions == self._assigned
+        quiet = now - self._mirror.moved_at > QUIET_SECS and partitions == self._assigned
         if now - self._sampled_at >= (QUIET_SAMPLE_SECS if quiet else 0.0):
             self._sampled_at = now if self._questions.ask_log_ends(partitions) else self._sampled_at
 
@@ -214,41 +211,13 @@ class Membership:
         if ends is None:
             return
         # An answer that was under way when the connection broke is not the end of the trouble.
-        if ends and not self._missing and self._sampled_at > self._trouble_at:
-            self._note_trouble("")
-        for lane, partition in lanes_of(self._board, self._topics, self._assigned):
-            if partition in ends:
-                if ends[partition] != self._board.get(lane, Lane.NEXT_OFFSET):
-                    self._moved_at = time.monotonic()
-                self._board.set(lane, Lane.LOG_END, ends[partition])
-                self._board.set(lane, Lane.LOG_END_AT_NS, time.time_ns())
+        if ends and not self._troubles.missing and self._sampled_at > self._troubles.at:
+            self._troubles.tell("")
+        self._mirror.note_log_ends(ends, self._assigned)
         wanted = self._all_partitions
         if self._wants_targets and not self._targets_sent and wanted is not None and wanted <= ends.keys():
             self._targets_sent = True
             self._channel.send({"event": "log_ends", "partitions": _triples((one, ends[one]) for one in wanted)})
-
-    def _mirror(self) -> None:
-        """Commit the cursors that moved. Only a mirror: what is lost here comes with the next change."""
-        offsets = next_offsets(self._board, self._topics, self._assigned)
-        moved = {one: offset for one, offset in offsets.items() if self._mirrored.get(one) != offset}
-        if moved:
-            self._moved_at = time.monotonic()
-            self._mirrored |= moved
-            self._commit([Position(topic, partition, offset) for (topic, partition), offset in moved.items()])
-
-    def _commit(self, positions: list[Position]) -> None:
-        try:
-            self._consumer.commit(offsets=positions)
-        except KafkaException as error:
-            self._on_commit(error.args[0], positions)
-
-    def _on_commit(self, error: KafkaError | None, positions: list[Position]) -> None:
-        """Forget what was not taken: the next tick commits it again."""
-        for one in positions:
-            if error is not None or one.error is not None:
-                self._mirrored.pop((one.topic, one.partition), None)
-        if error is not None:
-            log.debug("offsets not mirrored to the group", reason=error.str())
 
     def _send_committed(self) -> None:
         """How far other hosts are."""
@@ -258,7 +227,7 @@ class Membership:
         try:
             found = self._consumer.committed([Position(t, p) for t, p in elsewhere], timeout=5)
         except KafkaException as error:
-            self._note_error(error.args[0])
+            self._troubles.note_error(error.args[0])
             return
         offsets = [[one.topic, one.partition, one.offset] for one in found if one.offset >= 0]
         self._channel.send({"event": "committed", "partitions": offsets})
@@ -273,20 +242,12 @@ class Membership:
             found = find_partitions(self._consumer, self._topics, METADATA_SECS)
         except KafkaException as error:
             self._metadata_at = now + TICK_SECS
-            self._note_error(error.args[0])
+            self._troubles.note_error(error.args[0])
             return
         self._known = True
         self._channel.send({"event": "up"})
-        missing = frozenset(self._topics) - found.keys()
-        servers = self._config.kafka.bootstrap_servers
-        for topic in sorted(missing - self._missing):
-            hint = f"kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 4"
-            log.error(f"topic {topic} not found at {servers}; create it: {hint}")
-        for topic in sorted(self._missing - missing):
-            log.info("topic found", topic=topic, partitions=len(found[topic]))
-        self._missing = missing
-        self._note_trouble("topics not found: " + ", ".join(sorted(missing)) if missing else "")
-        if not missing:
+        self._troubles.note_topics(self._topics, found)
+        if not self._troubles.missing:
             self._all_partitions = frozenset((topic, p) for topic, numbers in found.items() for p in numbers)
 
     # --- callbacks of the client; they run inside poll
@@ -301,7 +262,7 @@ class Membership:
     def _on_revoke(self, consumer: Consumer, partitions: list[Position]) -> None:
         if not self._leaving and partitions:
             self._await_drained(_set(partitions))
-        self._mirror()
+        self._mirror.commit(self._consumer, self._assigned)
         consumer.incremental_unassign(partitions)
         self._set_assigned(self._assigned - _set(partitions))
 
@@ -311,22 +272,11 @@ class Membership:
         consumer.incremental_unassign(partitions)
         self._set_assigned(self._assigned - lost)
 
-    def _note_error(self, error: KafkaError) -> None:
-        """State of the connection; said once per kind: texts differ by addresses and milliseconds."""
-        down = error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
-        kind = "down" if down else error.name()
-        # Whatever is wrong ends in "all brokers down" as well; the cause says more.
-        if self._trouble and (down or kind == self._trouble_kind):
-            return
-        self._trouble_kind = kind
-        servers = self._config.kafka.bootstrap_servers
-        self._note_trouble(f"no broker answers at {servers}" if down else error.str())
-
     # --- what is told
 
     def _set_assigned(self, assigned: frozenset[TopicPartition]) -> None:
         self._assigned = assigned
-        self._mirrored = {one: offset for one, offset in self._mirrored.items() if one in assigned}
+        self._mirror.keep(assigned)
         self._seq += 1
         self._tick_at = 0.0
         self._channel.send({"event": "assigned", "seq": self._seq, "partitions": sorted(assigned)})
@@ -344,18 +294,6 @@ class Membership:
             time.sleep(0.01)
             self._take_orders()
 
-    def _note_trouble(self, text: str) -> None:
-        if text == self._trouble:
-            return
-        self._trouble = text
-        self._trouble_at = time.monotonic()
-        if text:
-            log.warning("kafka trouble", reason=text)
-        else:
-            log.info("kafka trouble is over")
-        message: Message = {"event": "trouble", "text": text}
-        self._channel.send(message)
-
     def _leave(self) -> None:
         """The last mirror, then out of the group; `stay` keeps a static member's place for its next start.
 
@@ -363,7 +301,7 @@ class Membership:
         sends it. With it another host had the partitions after 1.0 s, without it after the session timeout.
         """
         self._take_orders()
-        self._mirror()
+        self._mirror.commit(self._consumer, self._assigned)
         self._leaving = True
         if not self._stay and not self._channel.closed:
             self._consumer.unsubscribe()

@@ -8,16 +8,16 @@ import logging
 import time
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka import TopicPartition as Position
+from confluent_kafka import Consumer, KafkaException
 
-from ingestd.board import Board, Lane, Slot
-from ingestd.channel import Channel, Message
+from ingestd.board import Board, Slot
+from ingestd.channel import Channel
 from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.logs import get_logger
 from ingestd.membership.broker import BrokerQuestions, find_partitions
-from ingestd.membership.offsets import lanes_of, next_offsets
+from ingestd.membership.mirror import Mirror
+from ingestd.membership.troubles import Troubles
 from ingestd.planning import TopicPartition
 from ingestd.signals import Stop
 from ingestd.source.kafka import client_settings
@@ -39,22 +39,20 @@ class SoleMembership:
     """One life; `run` returns when it is told to stop."""
 
     def __init__(self, config: Config, board: Board, channel: Channel, stop: Stop) -> None:
-        self._servers = config.kafka.bootstrap_servers
         self._board = board
         self._channel = channel
         self._stop = stop
         self._topics = [pipeline.topic for pipeline in config.pipeline]
         self._assigned: frozenset[TopicPartition] | None = None
-        self._missing: frozenset[str] = frozenset()
-        self._mirrored: dict[TopicPartition, int] = {}
+        self._mirror = Mirror(board, self._topics)
+        self._troubles = Troubles(channel, config.kafka.bootstrap_servers)
         self._wants_targets = False
-        self._trouble = ""
         self._seq = 0
-        self._look_at = self._sample_at = self._moved_at = 0.0
+        self._look_at = self._sample_at = 0.0
         settings = _QUIET | client_settings(config.kafka)
         own = {"group.id": config.kafka.group_id, "enable.auto.commit": False, "allow.auto.create.topics": False}
         try:
-            callbacks = {"error_cb": self._note_error, "on_commit": self._on_commit}
+            callbacks = {"error_cb": self._troubles.note_error, "on_commit": self._mirror.on_commit}
             self._consumer = Consumer(settings | own | callbacks, logger=logging.getLogger("librdkafka"))
             self._questions = BrokerQuestions(settings, config.kafka.group_id)
         except KafkaException as error:
@@ -72,11 +70,11 @@ class SoleMembership:
                 self._look_at = now + NEW_PARTITIONS_SECS
                 self._look_for_partitions()
             if now >= self._sample_at:
-                quiet = now - self._moved_at > QUIET_SECS
+                quiet = now - self._mirror.moved_at > QUIET_SECS
                 self._sample_at = now + (QUIET_SAMPLE_SECS if quiet else TICK_SECS)
-                self._mirror()
+                self._mirror.commit(self._consumer, self._assigned or frozenset())
                 self._questions.ask_log_ends(self._assigned or frozenset())
-        self._mirror()
+        self._mirror.commit(self._consumer, self._assigned or frozenset())
         self._consumer.poll(POLL_SECS)
         self._consumer.close()
         return ExitCode.OK
@@ -97,18 +95,11 @@ class SoleMembership:
             found = find_partitions(self._consumer, self._topics, METADATA_SECS)
         except KafkaException as error:
             self._look_at = time.monotonic() + TICK_SECS
-            self._note_error(error.args[0])
+            self._troubles.note_error(error.args[0])
             return
         self._channel.send({"event": "up"})
-        missing = frozenset(self._topics) - found.keys()
-        for topic in sorted(missing - self._missing):
-            hint = f"kafka-topics.sh --bootstrap-server {self._servers} --create --topic {topic} --partitions 4"
-            log.error(f"topic {topic} not found at {self._servers}; create it: {hint}")
-        for topic in sorted(self._missing - missing):
-            log.info("topic found", topic=topic, partitions=len(found[topic]))
-        self._missing = missing
-        self._tell_trouble("topics not found: " + ", ".join(sorted(missing)) if missing else "")
-        if missing:
+        self._troubles.note_topics(self._topics, found)
+        if self._troubles.missing:
             self._look_at = time.monotonic() + TICK_SECS
         # A topic that is away for a moment is not taken from its worker, which says itself what is wrong.
         assigned = frozenset((topic, p) for topic, numbers in found.items() for p in numbers) | (
@@ -124,58 +115,13 @@ class SoleMembership:
         ends = self._questions.log_ends()
         if ends is None or self._assigned is None:
             return
-        if ends and not self._missing:
-            self._tell_trouble("")
-        for lane, partition in lanes_of(self._board, self._topics, self._assigned):
-            if partition in ends:
-                if ends[partition] != self._board.get(lane, Lane.NEXT_OFFSET):
-                    self._moved_at = time.monotonic()
-                self._board.set(lane, Lane.LOG_END, ends[partition])
-                self._board.set(lane, Lane.LOG_END_AT_NS, time.time_ns())
-        if self._wants_targets and not self._missing and self._assigned <= ends.keys():
+        if ends and not self._troubles.missing:
+            self._troubles.tell("")
+        self._mirror.note_log_ends(ends, self._assigned)
+        if self._wants_targets and not self._troubles.missing and self._assigned <= ends.keys():
             self._wants_targets = False
             targets = [[topic, p, ends[topic, p]] for topic, p in sorted(self._assigned)]
             self._channel.send({"event": "log_ends", "partitions": targets})
-
-    def _mirror(self) -> None:
-        """Commit the cursors that moved. The broker takes them only while nobody else is in the group."""
-        offsets = next_offsets(self._board, self._topics, self._assigned or frozenset())
-        moved = {one: offset for one, offset in offsets.items() if self._mirrored.get(one) != offset}
-        if not moved:
-            return
-        self._moved_at = time.monotonic()
-        self._mirrored |= moved
-        positions = [Position(topic, partition, offset) for (topic, partition), offset in moved.items()]
-        try:
-            self._consumer.commit(offsets=positions)
-        except KafkaException as error:
-            self._on_commit(error.args[0], positions)
-
-    def _on_commit(self, error: KafkaError | None, positions: list[Position]) -> None:
-        """Forget what was not taken: the next tick commits it again."""
-        for one in positions:
-            if error is not None or one.error is not None:
-                self._mirrored.pop((one.topic, one.partition), None)
-        if error is not None:
-            log.debug("offsets not mirrored to the group", reason=error.str())
-
-    def _note_error(self, error: KafkaError) -> None:
-        """State of the connection, said once: texts differ by addresses and milliseconds."""
-        if self._trouble:
-            return
-        down = error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
-        self._tell_trouble(f"no broker answers at {self._servers}" if down else error.str())
-
-    def _tell_trouble(self, text: str) -> None:
-        if text == self._trouble:
-            return
-        self._trouble = text
-        if text:
-            log.warning("kafka trouble", reason=text)
-        else:
-            log.info("kafka trouble is over")
-        message: Message = {"event": "trouble", "text": text}
-        self._channel.send(message)
 
 
 def run_sole_membership(config: Config, board: Board, channel: Channel, stop: Stop) -> int:
