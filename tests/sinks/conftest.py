@@ -1,4 +1,4 @@
-"""The fixture of these tests: a writer on a fresh database."""
+"""The fixtures of these tests: a writer on a fresh database."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +20,20 @@ def bench(database: str) -> Iterator[MakeBench]:
         if ddl:
             ask(database, ddl)
         pipeline: cfg.Pipeline = pipeline_of(columns, **more)
+        made.append(Bench(database, pipeline, partitions))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+@pytest.fixture
+def upserts(database: str) -> Iterator[MakeBench]:
+    """`upserts(pipeline, partitions)` gives a Bench for a table that the pipeline makes."""
+    made: list[Bench] = []
+
+    def make(pipeline: cfg.Pipeline, partitions: Sequence[int] = (0,)) -> Bench:
         made.append(Bench(database, pipeline, partitions))
         return made[-1]
 

@@ -1,36 +1,20 @@
 """Deletes, soft and hard, end as if every change had come alone; an older upsert never brings a deleted row back."""
 
 import threading
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 
 from ingestd.batch import Counts
-from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.sinks.postgres.versions import forget_deleted
 from tests.sinks.changes import changes_of, counted, on_disk, one_by_one, rewind, rows_of
-from tests.sinks.contracts import Bench, MemoryRecord, ask, decoded, records_of
+from tests.sinks.contracts import MemoryRecord, ask, decoded, records_of
 
 _COLUMNS: dict[str, Any] = {"id": "text", "ts": "int8", "v": "text", "op": {"type": "text", "stored": False}}
 _SOFT: dict[str, Any] = {"when": {"op": "d"}, "how": "soft", "mark": "gone"}
 _HARD: dict[str, Any] = {"when": {"op": "d"}, "how": "hard"}
-
-
-@pytest.fixture
-def upserts(database: str) -> Iterator[Any]:
-    """`upserts(pipeline, partitions)` gives a Bench."""
-    made: list[Bench] = []
-
-    def make(pipeline: cfg.Pipeline, partitions: Sequence[int] = (0,)) -> Bench:
-        made.append(Bench(database, pipeline, partitions))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.store.close()
 
 
 def _put(key: str, ts: int, v: str | None = "v") -> dict[str, Any]:

@@ -1,31 +1,15 @@
 """One row for each key: nothing older overwrites it, however often a key comes, and whatever else is refused."""
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from ingestd.batch import Counts
-from ingestd.config import options as cfg
 from ingestd.sinks.ladder import Way
 from tests.sinks.changes import changes_of, commit_records, counted, on_disk, one_by_one, rewind, rows_of
-from tests.sinks.contracts import Bench, ask, records_of
+from tests.sinks.contracts import ask, records_of
 
 _COLUMNS = {"id": "text", "ts": "int8", "v": "text"}
-
-
-@pytest.fixture
-def upserts(database: str) -> Iterator[Any]:
-    """`upserts(pipeline, partitions)` gives a Bench."""
-    made: list[Bench] = []
-
-    def make(pipeline: cfg.Pipeline, partitions: Sequence[int] = (0,)) -> Bench:
-        made.append(Bench(database, pipeline, partitions))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.store.close()
 
 
 def _change(key: str, ts: int | None, v: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingestd.batch import Tile
-from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
+from ingestd.errors import Halt, IngestdError, Retryable
 from ingestd.stores.faults import RowsRefused, UnknownFault
 from ingestd.stores.sqlite.errors import decide
 from ingestd.stores.sqlite.store import SqliteStore
@@ -24,66 +24,6 @@ def _commit(store: SqliteStore, start: int, end: int, epoch: int, row: str | Non
     with store.transaction([Tile(0, start, end)], {0: epoch}) as tx:
         if row is not None:
             tx.cursor.execute("INSERT INTO t VALUES (?)", (row,))
-
-
-def test_commit_under_a_stale_epoch_is_lost_and_leaves_nothing(store: MakeStore, path: str) -> None:
-    ask(path, "CREATE TABLE t (id TEXT)")
-    old, new = store(), store()
-    (first,) = old.claim([0], _from_zero)
-    (second,) = new.claim([0], _from_zero)
-    with pytest.raises(LeaseLost):
-        _commit(old, 0, 3, first.epoch, "zombie")
-    _commit(new, 0, 3, second.epoch, "owner")
-    assert ask(path, "SELECT id FROM t") == [("owner",)]
-
-
-def test_commit_that_does_not_start_at_the_cursor_is_lost_and_leaves_nothing(store: MakeStore, path: str) -> None:
-    ask(path, "CREATE TABLE t (id TEXT)")
-    one = store()
-    (lease,) = one.claim([0], _from_zero)
-    _commit(one, 0, 3, lease.epoch, "first")
-    for start in (0, 2, 4):
-        with pytest.raises(LeaseLost):
-            _commit(one, start, 9, lease.epoch, "again")
-    assert ask(path, "SELECT id FROM t") == [("first",)]
-
-
-def test_one_lost_partition_rolls_the_others_back(store: MakeStore, path: str) -> None:
-    one = store()
-    epochs = {lease.partition: lease.epoch for lease in one.claim([0, 1], _from_zero)}
-    ask(path, "UPDATE ingestd_cursors SET epoch = epoch + 1 WHERE partition = 1")
-    with pytest.raises(LeaseLost), one.transaction([Tile(1, 0, 2), Tile(0, 0, 2)], epochs):
-        pass
-    assert ask(path, "SELECT next_offset FROM ingestd_cursors") == [(0,), (0,)]
-
-
-def test_claim_again_is_granted_to_the_holder_and_refused_to_the_fenced(store: MakeStore) -> None:
-    one, other = store(), store()
-    (first,) = one.claim([0], _from_zero)
-    one.close()
-    (again,) = one.claim([0], _from_zero, {0: first.epoch})
-    assert again.epoch == first.epoch + 1
-    (taken,) = other.claim([0], _from_zero)
-    one.close()
-    with pytest.raises(LeaseLost):
-        one.claim([0], _from_zero, {0: again.epoch})
-    (still,) = other.claim([0], _from_zero, {0: taken.epoch})
-    assert still.epoch == taken.epoch + 1
-
-
-def test_partition_without_a_first_offset_is_waited_for(store: MakeStore, path: str) -> None:
-    with pytest.raises(Retryable, match="no cursor for partitions"):
-        store().claim([0, 7], lambda new, first: {0: (5, "id")})
-    (lease,) = store().claim([0], _from_zero)
-    assert lease.next_offset == 0, "what was refused has left nothing"
-
-
-def test_no_commit_in_a_session_that_did_not_claim(store: MakeStore) -> None:
-    one = store()
-    (lease,) = one.claim([0], _from_zero)
-    one.close()
-    with pytest.raises(Retryable, match="the session that claimed is gone"):
-        _commit(one, 0, 1, lease.epoch)
 
 
 def test_file_held_by_another_process_is_waited_for_as_long_as_asked(store: MakeStore, path: str) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from ingestd.batch import Tile
 from ingestd.config import options as cfg
-from ingestd.errors import Halt, LeaseLost, Retryable
+from ingestd.errors import Halt, LeaseLost
 from ingestd.stores.postgres.store import PostgresStore
-from ingestd.stores.store import LedgerKey
 from tests.sinks.contracts import ask
 from tests.stores.conftest import KEY, MakeStore
 
@@ -84,52 +83,6 @@ def test_claim_that_waited_for_a_commit_reads_on_behind_it(store: MakeStore, dat
     assert [(lease.next_offset, lease.epoch) for lease in leases] == [(9, first.epoch + 1)]
 
 
-def test_commit_under_a_stale_epoch_is_lost_and_leaves_nothing(store: MakeStore, database: str) -> None:
-    ask(database, "CREATE TABLE t (id text PRIMARY KEY)")
-    old, new = store(), store()
-    (first,) = old.claim([0], _from_zero)
-    ask(database, "UPDATE ingestd.cursors SET backend_pid = NULL")  # so that the zombie lives on
-    (second,) = new.claim([0], _from_zero)
-    with pytest.raises(LeaseLost):
-        _commit(old, 0, 3, first.epoch, "zombie")
-    _commit(new, 0, 3, second.epoch, "owner")
-    assert ask(database, "SELECT id FROM t") == [("owner",)]
-
-
-def test_commit_that_does_not_start_at_the_cursor_is_lost_and_leaves_nothing(store: MakeStore, database: str) -> None:
-    ask(database, "CREATE TABLE t (id text PRIMARY KEY)")
-    one = store()
-    (lease,) = one.claim([0], _from_zero)
-    _commit(one, 0, 3, lease.epoch, "first")
-    for start in (0, 2, 4):
-        with pytest.raises(LeaseLost):
-            _commit(one, start, 9, lease.epoch, "again")
-    assert ask(database, "SELECT id FROM t") == [("first",)]
-
-
-def test_one_lost_partition_rolls_the_others_back(store: MakeStore, database: str) -> None:
-    one = store()
-    epochs = {lease.partition: lease.epoch for lease in one.claim([0, 1], _from_zero)}
-    ask(database, "UPDATE ingestd.cursors SET epoch = epoch + 1 WHERE partition = 1")
-    with pytest.raises(LeaseLost), one.transaction([Tile(1, 0, 2), Tile(0, 0, 2)], epochs):
-        pass
-    assert ask(database, "SELECT next_offset FROM ingestd.cursors") == [(0,), (0,)]
-
-
-def test_claim_again_is_granted_to_the_holder_and_refused_to_the_fenced(store: MakeStore) -> None:
-    one, other = store(), store()
-    (first,) = one.claim([0], _from_zero)
-    one.close()
-    (again,) = one.claim([0], _from_zero, {0: first.epoch})
-    assert again.epoch == first.epoch + 1
-    (taken,) = other.claim([0], _from_zero)
-    one.close()
-    with pytest.raises(LeaseLost):
-        one.claim([0], _from_zero, {0: again.epoch})
-    (still,) = other.claim([0], _from_zero, {0: taken.epoch})
-    assert still.epoch == taken.epoch + 1
-
-
 def test_fenced_worker_that_claims_again_does_not_end_the_new_owner(store: MakeStore, database: str) -> None:
     """Also while the new owner stands before its COMMIT, and the claim has to wait for its lock."""
     fenced, owner = store(), store()
@@ -175,12 +128,6 @@ def test_every_partition_is_pinned_by_the_first_claim_and_a_later_one_is_asked_a
     assert asked == [([1], True), ([3], False)]
 
 
-def test_partition_without_a_first_offset_is_not_left_out_silently(store: MakeStore) -> None:
-    one = store()
-    with pytest.raises(Retryable):
-        one.claim([0, 7], lambda new, first_run: {0: (0, "id")})
-
-
 def test_eight_starters_create_one_ledger(database: str) -> None:
     errors: list[BaseException] = []
     together = threading.Barrier(8)
@@ -224,23 +171,6 @@ def test_ledger_that_exists_needs_no_privilege_to_create(store: MakeStore, datab
         ask(database, f"DROP OWNED BY {role} CASCADE")
         ask(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
         ask(database, f"DROP ROLE {role}")
-
-
-def test_pipelines_do_not_see_each_others_cursors(store: MakeStore) -> None:
-    one, other = store(), store(key=LedgerKey("q", "orders"))
-    (first,) = one.claim([0], _from_zero)
-    other.claim([0], lambda new, first_run: {p: (50, "id") for p in new})
-    _commit(one, 0, 4, first.epoch)
-    assert [lease.next_offset for lease in other.claim([0], _from_zero)] == [50]
-
-
-def test_session_that_never_claimed_does_not_commit(store: MakeStore) -> None:
-    """No claim could end it: a broken session is answered by a claim, never by a new connection alone."""
-    one = store()
-    (lease,) = one.claim([0], _from_zero)
-    one.close()
-    with pytest.raises(Retryable):
-        _commit(one, 0, 1, lease.epoch)
 
 
 def test_claim_that_was_never_answered_does_not_take_the_next_owners_lease(store: MakeStore, database: str) -> None:
