@@ -83,7 +83,10 @@ function showTotals(total) {
   byId("pressure").textContent = percent(total.backpressure);
   byId("pressure-note").textContent = "of the time, in the slowest partition";
   byId("total").textContent = short(total.records);
-  const counts = [["rows inserted", total.rows], ["duplicates", total.duplicates], ["dead letters", total.dead_letters]];
+  const upserts = ["updated", "deleted", "stale", "folded"].filter((name) => total[name] > 0).map((name) => [name, total[name]]);
+  const counts = [
+    ["rows inserted", total.rows], ...upserts, ["duplicates", total.duplicates], ["dead letters", total.dead_letters],
+  ];
   byId("counts").replaceChildren(...counts.flatMap(([name, value]) => [element("dt", name), element("dd", count(value))]));
   curve(byId("rows-spark"), total.history.rows_per_sec, 300);
   curve(byId("lag-spark"), total.history.lag_records, 300);

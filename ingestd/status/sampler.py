@@ -18,6 +18,8 @@ HELD = frozenset({LaneState.CLAIMING, LaneState.RUNNING, LaneState.RETRYING, Lan
 """States in which the partition is this host's: only these count for lag and readiness."""
 
 STAGES = {"decode": Lane.DECODE_NS, "encode": Lane.ENCODE_NS, "write": Lane.WRITE_NS, "commit": Lane.COMMIT_NS}
+CHANGES = (Lane.INSERTED, Lane.UPDATED, Lane.DELETED)
+"""Records that changed a row."""
 _LAST_STAGES = {
     "decode": Lane.LAST_DECODE_NS,
     "encode": Lane.LAST_ENCODE_NS,
@@ -146,7 +148,7 @@ def _rates(old: tuple[int, list[int]], new: tuple[int, list[int]]) -> Rates:
     secs = nanos / _NS
     return Rates(
         records=grown(Lane.RECORDS) / secs,
-        rows=grown(Lane.INSERTED) / secs,
+        rows=sum(grown(cell) for cell in CHANGES) / secs,
         payload_bytes=grown(Lane.BYTES) / secs,
         backpressure=min(1.0, max(0.0, grown(Lane.BACKPRESSURE_NS) / nanos)),
     )

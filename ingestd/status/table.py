@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 _STYLES = {"running": "green", "claiming": "yellow", "retrying": "yellow", "halted": "bold red"}
 _STAGES = ("decode", "encode", "write", "commit")
+_UPSERTS = ("updated", "deleted", "stale", "folded")
 _HEADINGS = (
     "part",
     "state",
@@ -79,9 +80,10 @@ def _sums(total: Json) -> str:
     lag = "caught up" if total["lag_records"] == 0 else f"lag {count(total['lag_records'])} records"
     if total["lag_records"]:
         lag += f", {duration(total['lag_secs'])}"
+    upserts = "".join(f"{count(total[name])} {name}, " for name in _UPSERTS if total[name])
     return (
         f"{count(total['rows_per_sec'])} rows/s, {lag}, backpressure {total['backpressure']:.0%}, "
-        f"{count(total['rows'])} rows, {count(total['duplicates'])} duplicates, "
+        f"{count(total['rows'])} rows, {upserts}{count(total['duplicates'])} duplicates, "
         f"{count(total['dead_letters'])} dead letters"
     )
 

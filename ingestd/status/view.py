@@ -23,8 +23,8 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     log_end: Annotated[int | None, Meta(description="Last stable offset of the partition.")]
     lag_records: Annotated[int | None, Meta(description="Records that wait; null while not known.")]
     lag_secs: Annotated[float | None, Meta(description="Age of the data in seconds, 0 when caught up.")]
-    rows_per_sec: Annotated[float, Meta(description="Rows inserted a second, over 5 s.")]
-    rows_per_sec_60: Annotated[float, Meta(description="Rows inserted a second, over 60 s.")]
+    rows_per_sec: Annotated[float, Meta(description="Rows inserted, updated or deleted a second, over 5 s.")]
+    rows_per_sec_60: Annotated[float, Meta(description="The same over 60 s.")]
     records_per_sec: Annotated[float, Meta(description="Records committed a second, over 5 s.")]
     bytes_per_sec: Annotated[float, Meta(description="Payload bytes committed a second, over 5 s.")]
     batch_ms: Annotated[
@@ -39,6 +39,10 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     queued_rows: Annotated[int, Meta(description="Decoded rows that wait for the writer.")]
     records: Annotated[int, Meta(description="Records committed since the daemon started.")]
     rows: Annotated[int, Meta(description="Rows inserted since the daemon started.")]
+    updated: Annotated[int, Meta(description="Rows updated since the daemon started.")]
+    deleted: Annotated[int, Meta(description="Deletes since the daemon started.")]
+    stale: Annotated[int, Meta(description="Records older than their row, or replayed, since the daemon started.")]
+    folded: Annotated[int, Meta(description="Records replaced by a later one in their batch since the daemon started.")]
     duplicates: Annotated[int, Meta(description="Duplicates since the daemon started.")]
     dead_letters: Annotated[int, Meta(description="Dead letters since the daemon started.")]
     retries: Annotated[int, Meta(description="Retries since the daemon started.")]
@@ -51,7 +55,7 @@ class PartitionView(Struct, frozen=True, kw_only=True):
 class HistoryView(Struct, frozen=True, kw_only=True):
     """The last five minutes, oldest first, one point a second."""
 
-    rows_per_sec: Annotated[list[float], Meta(description="Rows inserted in that second.")]
+    rows_per_sec: Annotated[list[float], Meta(description="Rows inserted, updated or deleted in that second.")]
     lag_records: Annotated[list[int | None], Meta(description="Lag at that second; null while not known.")]
     backpressure: Annotated[list[float], Meta(description="The highest backpressure in that second, 0 to 1.")]
 
@@ -60,8 +64,8 @@ class TotalView(Struct, frozen=True, kw_only=True):
     """Sums over the partitions that this host holds (counters: over all it ever held)."""
 
     partitions: Annotated[int, Meta(description="Partitions held.")]
-    rows_per_sec: Annotated[float, Meta(description="Rows inserted a second, over 5 s.")]
-    rows_per_sec_60: Annotated[float, Meta(description="Rows inserted a second, over 60 s.")]
+    rows_per_sec: Annotated[float, Meta(description="Rows inserted, updated or deleted a second, over 5 s.")]
+    rows_per_sec_60: Annotated[float, Meta(description="The same over 60 s.")]
     records_per_sec: Annotated[float, Meta(description="Records committed a second, over 5 s.")]
     bytes_per_sec: Annotated[float, Meta(description="Payload bytes committed a second, over 5 s.")]
     lag_records: Annotated[int | None, Meta(description="Sum of the lags that are known; null when none is.")]
@@ -69,6 +73,10 @@ class TotalView(Struct, frozen=True, kw_only=True):
     backpressure: Annotated[float, Meta(description="The highest backpressure of a partition, 0 to 1.")]
     records: Annotated[int, Meta(description="Records committed since the daemon started.")]
     rows: Annotated[int, Meta(description="Rows inserted since the daemon started.")]
+    updated: Annotated[int, Meta(description="Rows updated since the daemon started.")]
+    deleted: Annotated[int, Meta(description="Deletes since the daemon started.")]
+    stale: Annotated[int, Meta(description="Records older than their row, or replayed, since the daemon started.")]
+    folded: Annotated[int, Meta(description="Records replaced by a later one in their batch since the daemon started.")]
     duplicates: Annotated[int, Meta(description="Duplicates since the daemon started.")]
     dead_letters: Annotated[int, Meta(description="Dead letters since the daemon started.")]
     history: Annotated[HistoryView, Meta(description="The last five minutes.")]
@@ -159,6 +167,10 @@ def _partition(reading: Reading) -> PartitionView:
         queued_rows=cells[Lane.QUEUED_ROWS],
         records=cells[Lane.RECORDS],
         rows=cells[Lane.INSERTED],
+        updated=cells[Lane.UPDATED],
+        deleted=cells[Lane.DELETED],
+        stale=cells[Lane.STALE],
+        folded=cells[Lane.FOLDED],
         duplicates=cells[Lane.DUPLICATES],
         dead_letters=cells[Lane.DEAD],
         retries=cells[Lane.RETRIES],
@@ -191,6 +203,10 @@ def _total(readings: list[Reading], history: list[Point]) -> TotalView:
         backpressure=round(max((reading.short.backpressure for reading in held), default=0.0), 3),
         records=count(Lane.RECORDS),
         rows=count(Lane.INSERTED),
+        updated=count(Lane.UPDATED),
+        deleted=count(Lane.DELETED),
+        stale=count(Lane.STALE),
+        folded=count(Lane.FOLDED),
         duplicates=count(Lane.DUPLICATES),
         dead_letters=count(Lane.DEAD),
         history=HistoryView(

@@ -25,6 +25,15 @@ def test_rates_are_taken_over_their_windows() -> None:
     assert reading.long.rows == (55 * 100 + 5 * 700) / 60
 
 
+def test_upserts_that_update_or_delete_count_as_rows() -> None:
+    board = Board()
+    lane, watch = running_lane(board, 0, 0, 0, 1000), Watch(board)
+    watch.tick()
+    for cell, amount in ((Lane.INSERTED, 1), (Lane.UPDATED, 20), (Lane.DELETED, 300), (Lane.STALE, 4000)):
+        board.add(lane, cell, amount)
+    assert only(watch.tick(0)).now.rows == 321.0
+
+
 def test_rates_are_zero_again_when_nothing_moves() -> None:
     board = Board()
     lane, watch = running_lane(board, 0, 0, 0, 1000), Watch(board)
