@@ -22,6 +22,8 @@ from ingestd.stores.store import Store
 
 _MOST_IGNORED = 1_000
 """Names that cannot be columns: a producer may invent any number of them, and the log must not follow."""
+_MOST_NAMED = 20
+"""Of the fields that are ignored at once."""
 
 
 class NewFields(IngestdError):
@@ -83,10 +85,14 @@ class Evolution:
 
     def _ignore(self, names: Collection[str], reason: str) -> None:
         """Whatever is refused must get here: a field told of again would end every lease."""
-        for name in sorted(set(names) - self.ignored):
-            self.ignored.add(name)
-            if reason:
-                self._log.warning("new field ignored", field=shown(name), reason=reason)
+        found = sorted(set(names) - self.ignored)
+        self.ignored.update(found)
+        if not reason:
+            return
+        for name in found[:_MOST_NAMED]:
+            self._log.warning("new field ignored", field=shown(name), reason=reason)
+        if len(found) > _MOST_NAMED:
+            self._log.warning("more new fields ignored", fields=len(found) - _MOST_NAMED, reason=reason)
 
 
 def extended(pipeline: cfg.Pipeline, evolved: Evolved) -> cfg.Pipeline:

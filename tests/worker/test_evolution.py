@@ -1,15 +1,22 @@
 """New fields become columns, with nothing lost: two workers, locks, names that are no columns, a restart."""
 
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import psycopg
 import pytest
+import structlog
 
+from ingestd.config import options as cfg
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import ExitCode
+from ingestd.stores.open import open_store
+from ingestd.stores.store import LedgerKey
+from ingestd.worker.evolution import Evolution
 from tests.fix_servers import MakeTopic, Produce
 from tests.sinks.contracts import ask
 from tests.worker.worker_process import WorkerProcess
@@ -160,3 +167,23 @@ def test_without_the_option_new_fields_change_nothing(
     one = worker(name, on_new_field="ignore")
     one.until(lambda: _rows(database) == 1)
     assert _columns(database) == []
+
+
+def test_a_record_of_many_new_fields_does_not_fill_the_log(tmp_path: Path) -> None:
+    store = cfg.Store(url=f"sqlite:///{tmp_path / 'silver.db'}")
+    sqlite3.connect(tmp_path / "silver.db").execute("CREATE TABLE t (id INTEGER)").connection.close()
+    pipeline = cfg.Pipeline(
+        name="p",
+        topic="t",
+        on_new_field="evolve",
+        column=(cfg.Column(name="id", type="int8"),),
+        table=cfg.Table(name="t"),
+    )
+    ledger = open_store(store, LedgerKey("p", "t"))
+    ledger.prepare()
+    with structlog.testing.capture_logs() as lines:
+        evolution = Evolution(store, pipeline, structlog.get_logger())
+        evolution.absorb(ledger, {f"f{n}": "int8" for n in range(20_000)})
+    ledger.close()
+    ignored = [line for line in lines if line["log_level"] == "warning"]
+    assert len(ignored) == 21 and ignored[-1]["fields"] == 19_880
