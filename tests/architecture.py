@@ -39,6 +39,9 @@ A module that is not named here is where its first word is: schema_types is with
 ONLY_ERRORS_BELOW = {"embedded": {"errors"}}
 """Layers that could serve another project: they import nothing else of ours."""
 
+DRIVERS = {"postgres": "psycopg", "sqlite": "sqlite3"}
+"""Folder of a database inside stores and sinks -> its driver, which only that folder imports."""
+
 HEAVY = ("confluent_kafka", "psycopg", "pyarrow")
 """Libraries paid for after the fork, in the child that uses them."""
 
@@ -116,6 +119,24 @@ def upward_imports(root: Path) -> list[str]:
                 found.append(f"{where}, a higher layer")
             elif part != target_part and target_part not in ONLY_ERRORS_BELOW.get(part, {target_part}):
                 found.append(f"{where}, but may only import {sorted(ONLY_ERRORS_BELOW[part])}")
+    return found
+
+
+def mixed_databases(root: Path) -> list[str]:
+    """Imports of one database's driver or folder in what serves another database, or all of them."""
+    found = []
+    for path in sources(root, "ingestd/stores", "ingestd/sinks"):
+        own = path.parent.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in names:
+                of = {folder for folder, driver in DRIVERS.items() if {folder, driver} & set(name.split("."))}
+                # What opens a store chooses among all of them, inside its functions.
+                chosen = path.name == "open.py" and isinstance(node, ast.ImportFrom) and node.col_offset
+                if of - {own} and not chosen:
+                    found.append(f"{path.relative_to(root)}:{node.lineno}: imports {name}, another database's")
     return found
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 CHECKS = [
     architecture.unplaced_modules,
     architecture.upward_imports,
+    architecture.mixed_databases,
     architecture.import_cycles,
     architecture.long_files,
     architecture.long_functions,
@@ -79,6 +80,13 @@ PLANTED = [
         {"bench/a": "import bench.b", "bench/b": "from bench import a"},
         "bench.a -> bench.b",
     ),
+    (architecture.mixed_databases, {"ingestd/stores/cursors": "import psycopg"}, "cursors.py:1: imports psycopg"),
+    (
+        architecture.mixed_databases,
+        {"ingestd/sinks/sqlite/gate": "def f():\n    from ingestd.stores.postgres.errors import decide"},
+        "gate.py:2: imports ingestd.stores.postgres.errors",
+    ),
+    (architecture.mixed_databases, {"ingestd/sinks/open": "from ingestd.sinks.sqlite.gate import Gate"}, "another"),
     (architecture.long_files, {"tests/test_long": "#\n" * 400}, "400 lines"),
     (architecture.long_functions, {"bench/load": body(60)}, "long has 60 lines"),
     (architecture.long_functions, {"ingestd/cli": "async " + body(60)}, "long has 60 lines"),
@@ -102,6 +110,8 @@ def test_what_is_just_allowed_is_not_reported(tmp_path: Path) -> None:
         "ingestd/logs": "#\n" * 399,
         "ingestd/batch": "from ingestd import __version__\nfrom ingestd.logs import x",
         "ingestd/cli": "import ingestd.batch\n" + body(59) + method_list(8),
+        "ingestd/stores/open": "def f():\n    from ingestd.stores.sqlite.store import SqliteStore",
+        "ingestd/stores/sqlite/store": "import sqlite3",
         "ingestd/embedded/java": "",
         "ingestd/embedded/kafka": "from ingestd.embedded import java\nfrom ingestd.errors import StartupError",
     }

@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Declare the command and its options."""
     parser = subparsers.add_parser(
         "run",
-        help="run the daemon: Kafka records into PostgreSQL, exactly once",
+        help="run the daemon: Kafka records into PostgreSQL or SQLite, exactly once",
         description=(
             "Run the daemon until TERM or INT: workers then finish their batches; a second one, at least half a second "
             "later, aborts. HUP loads the file again and restarts the workers with it; a broken file is refused and "
