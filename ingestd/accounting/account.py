@@ -201,6 +201,8 @@ class Expected(Struct, frozen=True):
     rows: int
     unknown: str | None = None
     """Why it cannot be known."""
+    at_least: bool = False
+    """Whether there may be more."""
 
 
 def expected_rows(partitions: Sequence[Partition]) -> Expected:

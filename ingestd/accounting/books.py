@@ -13,7 +13,7 @@ from psycopg import IsolationLevel
 from ingestd.accounting.ranges import Fates, Range, Span, union
 from ingestd.config import options as cfg
 from ingestd.errors import StartupError
-from ingestd.sinks.postgres.versions_sql import versions_table
+from ingestd.sinks.postgres.versions_sql import OLDER_ROWS, versions_table
 from ingestd.stores.open import is_sqlite
 from ingestd.stores.postgres.errors import first_line
 from ingestd.stores.postgres.store import connect, place
@@ -150,6 +150,15 @@ def live_keys(books: Books, pipeline: str) -> int | None:
     if not books.exists(table):
         return None
     return int(books.ask(f"SELECT count(*) FROM {_table(table)} WHERE NOT deleted")[0][0])
+
+
+def has_older_rows(books: Books, pipeline: str) -> bool:
+    """Whether the table had rows before the memory of hard deletes was made; SQLite keeps no note of it."""
+    if books.exists("ingestd.versions"):
+        return False
+    query = "SELECT obj_description(to_regclass(:name), 'pg_class') = :comment"
+    name = _table(f"ingestd.{versions_table(pipeline)}")
+    return bool(books.ask(query, name=name, comment=OLDER_ROWS)[0][0])
 
 
 def count_rows(books: Books, table: str) -> int:

@@ -34,10 +34,11 @@ class Books:
             return ask(self._place, query, *values)
         return ask_file(self._place, query.replace("ingestd.", "ingestd_").replace("TRUNCATE", "DELETE FROM"), *values)
 
-    def verify(self, read_log: ReadLog | None = None, *chosen: int) -> Report:
+    def verify(self, read_log: ReadLog | None = None, *chosen: int, others: tuple[cfg.Pipeline, ...] = ()) -> Report:
         pipeline = self.bench.pipeline
         kafka = cfg.Kafka(bootstrap_servers="x", group_id="g")
-        return verify(cfg.Config(kafka=kafka, store=self.store, pipeline=(pipeline,)), pipeline, chosen, read_log)
+        config = cfg.Config(kafka=kafka, store=self.store, pipeline=(pipeline, *others))
+        return verify(config, pipeline, chosen, read_log)
 
 
 MakeBooks = Callable[..., Books]

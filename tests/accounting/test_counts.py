@@ -54,6 +54,32 @@ def test_first_batch_with_soft_deletes_is_accounted_for(books: MakeBooks) -> Non
     assert (one.verify().problems, one.verify().table_rows) == ([], 2)
 
 
+@pytest.mark.parametrize("books", ["postgres"], indirect=True)
+def test_rows_from_before_hard_deletes_are_no_strangers_and_a_lost_one_is_found(books: MakeBooks) -> None:
+    before = books(mode="upsert", column=CHANGES)
+    before.commit([{"id": 1}, {"id": 2}, {"id": 3}])
+    one = books(mode="upsert", column=CHANGES, delete=cfg.Delete(when={"op": "d"}, how="hard"))
+    one.commit([{"id": 1, "op": "d"}, {"id": 2}, {"id": 4}], start=3)
+    report = one.verify()
+    assert (report.problems, report.table_rows) == ([], 3)
+    assert any("1 rows are from before" in note for note in report.notes)
+    one.sql("DELETE FROM orders WHERE id IN (3, 4)")
+    (problem,) = one.verify().problems
+    assert "1 rows are missing" in problem
+
+
+@pytest.mark.parametrize("books", ["postgres"], indirect=True)
+def test_two_pipelines_that_delete_in_one_table_are_no_lost_rows(books: MakeBooks) -> None:
+    hard = cfg.Delete(when={"op": "d"}, how="hard")
+    one, other = (books(mode="upsert", column=CHANGES, delete=hard, name=name) for name in "pq")
+    for two in (one, other):
+        two.commit([{"id": 1}, {"id": 2}])
+    other.commit([{"id": 1, "op": "d"}], start=2)
+    report = one.verify(None, others=(other.bench.pipeline,))
+    assert (report.problems, report.table_rows) == ([], 1)
+    assert "not known" in report.notes[-1]
+
+
 def test_row_inserted_by_hand_is_found(books: MakeBooks) -> None:
     one = books(mode="append")
     one.commit(records(*range(10)))

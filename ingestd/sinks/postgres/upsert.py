@@ -56,7 +56,7 @@ class UpsertSink:
             self._target = self._looked_up(cursor)
             memory = memory_of(self._target)
             if memory:
-                make_memory(cursor, self._pipeline.name, memory)
+                make_memory(cursor, self._pipeline.name, memory, table_identifier(self._target.table.name))
             self._sql = upsert_sql(self._target)
             for statement in self._sql.setup:
                 cursor.execute(statement)

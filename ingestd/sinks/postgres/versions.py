@@ -6,14 +6,14 @@ import psycopg
 from psycopg import sql
 
 from ingestd.errors import Halt
-from ingestd.sinks.postgres.versions_sql import VersionsSql, versions_identifier
+from ingestd.sinks.postgres.versions_sql import OLDER_ROWS, VersionsSql, versions_identifier
 from ingestd.stores.statements import SQL
 
 _FORGOTTEN_AT_ONCE = 10_000
 
 
-def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql) -> None:
-    """Create the pipeline's memory when it is missing; does not commit.
+def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql, table: sql.Identifier) -> None:
+    """Create the pipeline's memory when it is missing, noting whether `table` has rows already; does not commit.
 
     Raises: Halt when it was made for another key or version, psycopg.Error without the privilege.
     """
@@ -21,12 +21,15 @@ def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql)
         cursor.execute(SQL["schema_lock"])  # several workers start together
         if not _columns(cursor, pipeline):
             cursor.execute(memory.create)
+            if cursor.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(table)).fetchone() is not None:
+                comment = sql.SQL("COMMENT ON TABLE {} IS {}")
+                cursor.execute(comment.format(versions_identifier(pipeline), sql.Literal(OLDER_ROWS)))
             return
     found = _columns(cursor, pipeline)
     if found != memory.columns:
-        table = versions_identifier(pipeline).as_string()
+        made = versions_identifier(pipeline).as_string()
         raise Halt(
-            f"{table} was made for another key or version than that of pipeline {pipeline}: it has "
+            f"{made} was made for another key or version than that of pipeline {pipeline}: it has "
             f"{_said(found)}, wanted {_said(memory.columns)}; rename the pipeline, or drop the table (then an upsert "
             "older than a delete brings the row back)"
         )

@@ -13,6 +13,8 @@ from psycopg import sql
 from ingestd.schema import SchemaColumn
 from ingestd.sinks.postgres.upsert_order import Word, by_bytes, equal, later, name, words
 
+OLDER_ROWS = "the table had rows before this memory"
+"""Comment on a memory that does not know every key of its table; `ingestd verify` reads it."""
 _MAX_NAME_BYTES = 63
 
 
