@@ -1,6 +1,7 @@
 """The state machine: producers, workers, faults, rewinds and redrives in any order. Knows no store by name."""
 
 import itertools
+from collections import Counter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -233,7 +234,8 @@ class Histories(RuleBasedStateMachine):
         for row in found:
             if "ts" in row:
                 row["ts"] = self.setup.rank(row["ts"])
-        assert _sorted(found) == _sorted([{name: row[name] for name in stored} for row in wanted])
+        more, less = _difference(found, [{name: row[name] for name in stored} for row in wanted])
+        assert not more and not less, f"the table has {more}, the reference {less}"
         letters = set(self._letters())
         assert reference.dead <= letters, f"dead letters are missing: {reference.dead - letters}"
         assert letters <= reference.dead | reference.maybe_dead, f"dead letters too many: {letters - reference.dead}"
@@ -278,5 +280,7 @@ class Histories(RuleBasedStateMachine):
         return LogSpan(span[0], span[1], union(holes))
 
 
-def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=repr)
+def _difference(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """What only one of them has; rows may be there several times."""
+    one, other = Counter(map(repr, found)), Counter(map(repr, wanted))
+    return sorted((one - other).elements()), sorted((other - one).elements())

@@ -154,7 +154,7 @@ class Change(Struct, frozen=True):
 
     def refused_by_table(self, setup: Setup) -> bool:
         """Whether the table would refuse the row that the record writes. A hard delete writes none."""
-        return self.v == BAD and not (setup.hard and self.deletes(setup))
+        return self.form == "json" and self.v == BAD and not (setup.hard and self.deletes(setup))
 
 
 _TEXT = st.sampled_from([ABSENT, None, "x", "y"])
