@@ -1,6 +1,6 @@
 """When refusing records must stop: ratio and run length of dead letters by partition. Knows no sink."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from ingestd.batch import DeadLetter
@@ -9,6 +9,7 @@ from ingestd.errors import Halt
 
 WINDOW_RECORDS = 10_000
 AT_LEAST_RECORDS = 100
+_LONGEST_REASON = 100
 
 GoodBefore = Callable[[int], int]
 """How many good records of the batch and partition lie before an offset."""
@@ -38,10 +39,11 @@ class DeadLetterLimit:
         self._after = (records, len(dead), run)
         seen, refused = self._seen + records, self._dead + len(dead)
         if longest > self._options.max_run:
-            self._halt(f"{longest} records in a row were refused (max_run = {self._options.max_run})", partition, start)
+            said = f"{longest} records in a row were refused (max_run = {self._options.max_run})"
+            self._halt(said + _most_often(dead), partition, start)
         if seen >= AT_LEAST_RECORDS and refused > self._options.max_ratio * seen:
             said = f"{refused} of the last {seen} records were refused (max_ratio = {self._options.max_ratio:g})"
-            self._halt(said, partition, start)
+            self._halt(said + _most_often(dead), partition, start)
 
     def _halt(self, said: str, partition: int, start: int) -> None:
         mend = "mend the producer, the contract or [pipeline.dead_letters], then reload (HUP) or restart"
@@ -72,3 +74,13 @@ class DeadLetterLimit:
             old_records, old_dead = self._window.popleft()
             self._seen -= old_records
             self._dead -= old_dead
+
+
+def _most_often(dead: Sequence[DeadLetter]) -> str:
+    """What the halt would hide: its batch is rolled back, and its dead letters with it."""
+    if not dead:
+        return ""
+    (column, reason), _ = Counter((letter.column, letter.reason) for letter in dead).most_common(1)[0]
+    first = min(letter.offset for letter in dead if (letter.column, letter.reason) == (column, reason))
+    said = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST_REASON])
+    return f", most often for: {f'column {column}: ' if column else ''}{said} (first at offset {first})"

@@ -105,3 +105,10 @@ def test_tiles_without_records_are_not_remembered() -> None:
     for _ in range(1_000):
         log.feed("_")
     assert len(limit._window) <= 2
+
+
+def test_halt_does_not_hide_what_the_records_were_refused_for() -> None:
+    reasons = [("v", "expected int, got str"), (None, "empty value"), ("v", "expected int, got str")]
+    dead = [dead_letter(MemoryRecord(b"", 7 + n), "decode", *reason) for n, reason in enumerate(reasons)]
+    with pytest.raises(Halt, match=r"most often for: column v: expected int, got str \(first at offset 7\); stopped"):
+        _limit(max_run=2).check(0, dead, lambda offset: 0, 3, 0)
