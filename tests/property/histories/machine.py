@@ -234,6 +234,8 @@ class Histories(RuleBasedStateMachine):
         for row in found:
             if "ts" in row:
                 row["ts"] = self.setup.rank(row["ts"])
+            if "gone" in row:
+                row["gone"] = bool(row["gone"])
         more, less = _difference(found, [{name: row[name] for name in stored} for row in wanted])
         assert not more and not less, f"the table has {more}, the reference {less}"
         letters = set(self._letters())
