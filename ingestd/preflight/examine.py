@@ -31,9 +31,9 @@ def _store(config: Config) -> Callable[[Config], Iterator[Finding]]:
         from ingestd.preflight.sqlite import examine_sqlite
 
         return examine_sqlite
-    from ingestd.preflight.store import examine_store
+    from ingestd.preflight.postgres import examine_postgres
 
-    return examine_store
+    return examine_postgres
 
 
 def _one_line(text: str) -> str:

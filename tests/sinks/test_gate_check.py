@@ -11,8 +11,8 @@ from ingestd.config import options as cfg
 from ingestd.config.file import load
 from ingestd.errors import Halt
 from ingestd.preflight.findings import State
-from ingestd.preflight.gate import examine_gate
-from ingestd.preflight.store import examine_store
+from ingestd.preflight.postgres import examine_postgres
+from ingestd.preflight.postgres_gate import examine_gate
 from ingestd.sinks.postgres.gate import PostgresGate
 from ingestd.stores.postgres.gate_check import check_gate
 from tests.sinks.contracts import ask, pipeline_of
@@ -131,7 +131,7 @@ def test_ingestd_check_names_the_gates_problem(database: str, tmp_path: Path) ->
         f'[[pipeline]]\nname = "p"\ntopic = "t"\ncolumn = [{column}]\ndedupe = {{ table = "seen", key = "id" }}\n'
         'table = { name = "orders", mode = "insert", key = ["id"], create = true }\n'
     )
-    found = {finding.subject: finding for finding in examine_store(load(tmp_path / "c.toml", {}))}
+    found = {finding.subject: finding for finding in examine_postgres(load(tmp_path / "c.toml", {}))}
     assert found["table orders"].state is State.OK
     assert found["gate seen"].state is State.FAIL
     assert "write dedupe.create = true, or create it" in found["gate seen"].message

@@ -8,7 +8,7 @@ import pytest
 from ingestd.batch import Counts, DeadLetter, Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, StartupError
-from ingestd.preflight.store import examine_store
+from ingestd.preflight.postgres import examine_postgres
 from ingestd.stores.cursors import Move
 from ingestd.stores.postgres.cursors import move_cursors
 from ingestd.stores.postgres.store import PostgresStore
@@ -137,7 +137,7 @@ def test_role_that_may_not_complete_the_ledger_is_told_the_statements(store: Mak
             store(url)
         ddl = str(halt.value).partition("(HUP): ")[2]
         assert "ADD COLUMN IF NOT EXISTS" in ddl and "CREATE TABLE IF NOT EXISTS ingestd.ranges" in ddl
-        assert any(found.mend == ddl for found in examine_store(_config(url)))
+        assert any(found.mend == ddl for found in examine_postgres(_config(url)))
         ask(database, ddl)
         ask(database, f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA ingestd TO {role}")
         store(url)

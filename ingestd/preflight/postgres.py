@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ingestd.config.options import Config, Pipeline
 from ingestd.errors import Halt
 from ingestd.preflight.findings import Finding, State
-from ingestd.preflight.gate import examine_gate
+from ingestd.preflight.postgres_gate import examine_gate
 from ingestd.schema import Schema
 from ingestd.sinks.postgres.table_sql import create_table
 from ingestd.stores.postgres.ledger import make_ledger, what_lacks
@@ -44,7 +44,7 @@ _CONNECT_FAILURES = (
 )
 
 
-def examine_store(config: Config) -> Iterator[Finding]:
+def examine_postgres(config: Config) -> Iterator[Finding]:
     """Findings about the database and the tables of all pipelines."""
     url = str.__str__(config.store.url)
     if url == "embedded":
