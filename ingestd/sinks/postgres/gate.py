@@ -1,6 +1,5 @@
 """The gate in PostgreSQL: a table of seen keys, filled in the transaction of the rows. Knows no Kafka, no cursors."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.schema import Schema
 from ingestd.sinks.gated import FirstOfKeys, first_of_keys
+from ingestd.sinks.postgres.staging import Staging
 from ingestd.stores.faults import RecordsRefused
 from ingestd.stores.postgres.gate_check import (
     SEEN_AT,
@@ -28,7 +28,6 @@ from ingestd.stores.postgres.gate_check import (
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import Transaction
 
-_REMAKE_STAGING_AFTER_SECS = 24 * 3600
 _FORGET_STEP_KEYS = 5_000
 _ROW = "ingestd_row"
 
@@ -55,15 +54,14 @@ class PostgresGate:
         self._columns: GateColumns | None = None
         self._sql: _GateSql | None = None
         self._encoder: Any = None
-        self._connection: psycopg.Connection[Any] | None = None
-        self._staged_at = 0.0
+        self._staging = Staging()
 
     def attach(self, connection: psycopg.Connection[Any]) -> None:
         """Make or verify the table, and this session's staging. Commits.
 
         Raises: Halt naming every misfit with the DDL that mends it; psycopg.Error as it comes.
         """
-        if connection is self._connection and time.monotonic() - self._staged_at < _REMAKE_STAGING_AFTER_SECS:
+        if self._staging.is_made(connection):
             return
         with connection.cursor() as cursor:
             if self._dedupe.create and gate_columns(connection, self._dedupe) is None:
@@ -78,7 +76,7 @@ class PostgresGate:
             for statement in self._sql.setup:
                 cursor.execute(statement)
             connection.commit()
-        self._connection, self._staged_at = connection, time.monotonic()
+        self._staging.made(connection)
 
     def _create(self, connection: psycopg.Connection[Any], cursor: psycopg.Cursor[Any]) -> None:
         cursor.execute(SQL["schema_lock"])  # several workers start together

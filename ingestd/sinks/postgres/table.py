@@ -1,6 +1,5 @@
 """The table sink: rows into one PostgreSQL table, by the way that the ladder says. Knows no Kafka and no cursors."""
 
-import time
 from typing import Any
 
 import psycopg
@@ -9,12 +8,11 @@ from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.postgres.encode import Encoded, encode
+from ingestd.sinks.postgres.staging import Staging
 from ingestd.sinks.postgres.table_sql import TableSql, table_identifier, table_sql
 from ingestd.sinks.postgres.target import make_or_check, stored_schema
 from ingestd.stores.statements import SQL
 from ingestd.stores.store import Transaction
-
-_REMAKE_STAGING_AFTER_SECS = 24 * 3600
 
 
 class TableSink:
@@ -25,15 +23,14 @@ class TableSink:
         self._schema = stored_schema(pipeline)
         self._encoder = self._schema.encoder()
         self._sql: TableSql | None = None
-        self._connection: psycopg.Connection[Any] | None = None
-        self._staged_at = 0.0
+        self._staging = Staging()
 
     def attach(self, connection: psycopg.Connection[Any]) -> None:
         """Make or verify the table, and this session's staging. Commits.
 
         Raises: Halt naming every misfit with the DDL that mends it; psycopg.Error as it comes.
         """
-        if connection is self._connection and time.monotonic() - self._staged_at < _REMAKE_STAGING_AFTER_SECS:
+        if self._staging.is_made(connection):
             return
         with connection.cursor() as cursor:
             make_or_check(connection, self._pipeline, self._schema)
@@ -45,7 +42,7 @@ class TableSink:
             for statement in self._sql.setup:
                 cursor.execute(statement)
             connection.commit()
-        self._connection, self._staged_at = connection, time.monotonic()
+        self._staging.made(connection)
 
     def ways(self) -> tuple[Way, ...]:
         """The ways into this table, fastest first."""

@@ -3,7 +3,6 @@
 In one transaction it writes one batch: staging is emptied by COMMIT.
 """
 
-import time
 from typing import Any
 
 import psycopg
@@ -13,6 +12,7 @@ from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.schema import SchemaColumn, parse_type
 from ingestd.sinks.ladder import Way
+from ingestd.sinks.postgres.staging import Staging
 from ingestd.sinks.postgres.table import copy_into
 from ingestd.sinks.postgres.table_sql import copy_statement, table_identifier
 from ingestd.sinks.postgres.target import make_or_check, stored_schema
@@ -22,7 +22,6 @@ from ingestd.sinks.postgres.versions import make_memory
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused
 from ingestd.stores.store import Transaction
 
-_REMAKE_STAGING_AFTER_SECS = 24 * 3600
 _NOT_NULL = (
     "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attnotnull"
     " AND NOT attisdropped"
@@ -37,8 +36,7 @@ class UpsertSink:
         self._target = target_of(pipeline)
         self._encoders = Encoders(self._target)
         self._sql: UpsertSql | None = None
-        self._connection: psycopg.Connection[Any] | None = None
-        self._staged_at = 0.0
+        self._staging = Staging()
         self._form = "plain"
         """Of the last batch: the next one is encoded in it before its way is known."""
         self._sifted = False
@@ -49,7 +47,7 @@ class UpsertSink:
 
         Raises: Halt naming every misfit with the DDL that mends it; psycopg.Error as it comes.
         """
-        if connection is self._connection and time.monotonic() - self._staged_at < _REMAKE_STAGING_AFTER_SECS:
+        if self._staging.is_made(connection):
             return
         make_or_check(connection, self._pipeline, self._target.stored)
         with connection.cursor() as cursor:
@@ -61,7 +59,7 @@ class UpsertSink:
             for statement in self._sql.setup:
                 cursor.execute(statement)
             connection.commit()
-        self._connection, self._staged_at = connection, time.monotonic()
+        self._staging.made(connection)
 
     def _looked_up(self, cursor: psycopg.Cursor[Any]) -> Target:
         """The target with what only the catalogue tells."""
