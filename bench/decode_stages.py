@@ -19,7 +19,7 @@ from ingestd.batch import Chunk, Record, Tile
 from ingestd.config.options import Column, Pipeline, Table
 from ingestd.decode.json import builder_for, make_decoder
 from ingestd.decode.shape import shape_of
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 
 CHUNK = 2000
 TEXTS = ["tx_id", "user_id", "currency", "merchant", "category", "source_system", "transaction_type"]

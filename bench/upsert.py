@@ -26,7 +26,7 @@ from bench.memory_records import Committing, MemoryRecord, chunked
 from bench.results import save, spread
 from ingestd.config.options import Column, Pipeline, Table
 from ingestd.embedded.postgres import PostgresServer
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 
 Mode = Literal["insert", "upsert"]
 

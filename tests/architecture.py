@@ -31,10 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("reference",),
 )
-"""Modules and packages inside ingestd, lowest layer first. A layer imports its own and lower ones.
-
-A module that is not named here is where its first word is: schema_types is with schema.
-"""
+"""Modules and packages inside ingestd, lowest layer first. A layer imports its own and lower ones."""
 
 ONLY_ERRORS_BELOW = {"embedded": {"errors"}}
 """Layers that could serve another project: they import nothing else of ours."""
@@ -91,7 +88,7 @@ def imports(root: Path, path: Path, known: set[str]) -> Iterator[tuple[int, str]
 def _layer(module: str) -> int | None:
     part = module.split(".")[1]
     levels = {name: level for level, names in enumerate(LAYERS) for name in names}
-    return levels.get(part, levels.get(part.split("_")[0]))
+    return levels.get(part)
 
 
 def unplaced_modules(root: Path) -> list[str]:

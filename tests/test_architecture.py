@@ -19,7 +19,7 @@ CHECKS = [
     architecture.wide_classes,
     architecture.junk_drawers,
 ]
-LIGHT = ["ingestd.supervisor.loop", "ingestd.cli", "ingestd.config.options", "ingestd.board", "ingestd.schema"]
+LIGHT = ["ingestd.supervisor.loop", "ingestd.cli", "ingestd.config.options", "ingestd.board", "ingestd.schema.postgres"]
 Check = Callable[[Path], list[str]]
 
 

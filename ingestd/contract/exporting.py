@@ -16,7 +16,7 @@ import msgspec
 from ingestd.config.options import Column, Pipeline
 from ingestd.contract.types import FLOAT_WORDS, NUMBER_TEXT, PATTERNS, TIMES, integer_limits, path_of
 from ingestd.decode.text_formats import TEXT_FORMATS
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 EXTENSION = "x-ingestd"

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ingestd.config.checks.rules import refused_patterns
 from ingestd.contract.exporting import EXTENSION, OTHER_COLUMNS
 from ingestd.contract.types import INTEGER_BITS, integer_limits
-from ingestd.schema_types import parse_type
+from ingestd.schema.types import parse_type
 
 _FORMAT_TYPES = {"date-time": "timestamptz", "date": "date", "time": "time", "uuid": "uuid"}
 _FORMATS = ("email", "uri", "hostname", "ipv4", "ipv6")

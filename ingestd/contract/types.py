@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingestd.config.options import Column
-from ingestd.schema_types import ColumnType
+from ingestd.schema.types import ColumnType
 
 INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 FLOAT_WORDS = ["NaN", "Infinity", "-Infinity"]

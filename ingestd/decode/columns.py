@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw, Struct
 
-from ingestd.schema_types import ColumnType
+from ingestd.schema.types import ColumnType
 
 
 class Built(Struct):

@@ -32,7 +32,7 @@ from ingestd.decode.sources import Given, Source, key_explainer, source_of
 from ingestd.decode.times import dates, epochs, moments, times, timestamps
 from ingestd.decode.unknown import Known, keeper_of, known_fields, newcomers_of
 from ingestd.errors import ConfigError
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 Refusals = dict[int, tuple[str | None, str]]
 """Index of a record -> (column, reason)."""

@@ -16,7 +16,7 @@ from ingestd.decode.columns import Builder, rows_where
 from ingestd.decode.plans import Plan, Presence
 from ingestd.decode.shape import ABSENT, default_of, field_type
 from ingestd.errors import ConfigError
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 
 
 class Marks(Struct, frozen=True):

@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 
 from ingestd.config.options import Column
 from ingestd.decode.columns import Builder, Built, as_mask, kept
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 Policy = Literal["dead_letter", "strip", "replace", "null"]
 Explain = Callable[[Exception, bytes | None], tuple[str | None, str]]

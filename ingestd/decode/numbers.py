@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from msgspec import Raw
 
 from ingestd.decode.columns import Builder, Built, nulls_of, raw_texts, rows_where, without
-from ingestd.schema_types import MAX_PRECISION, ColumnType
+from ingestd.schema.types import MAX_PRECISION, ColumnType
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,9})?", re.ASCII)
 

@@ -18,7 +18,7 @@ from ingestd.decode.columns import Builder, Built, rows_where, uuids, without
 from ingestd.decode.text_formats import TEXT_FORMATS
 from ingestd.decode.times import dates, times, timestamps
 from ingestd.errors import ConfigError
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 Rule = Callable[[pa.Array], dict[int, str]]
 """A column's array, or one of its element's -> the rows that break a rule, and which; null breaks none."""

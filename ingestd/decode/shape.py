@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Raw, Struct, structs
 
 from ingestd.config.options import Column
 from ingestd.errors import ConfigError
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 NULL = Raw(b"null")
 ABSENT = UNSET

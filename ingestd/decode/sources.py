@@ -13,7 +13,7 @@ from msgspec import Raw
 from ingestd.batch import Record
 from ingestd.config.options import Column
 from ingestd.decode.shape import NULL, field_type, is_raw
-from ingestd.schema_types import parse_type
+from ingestd.schema.types import parse_type
 
 Given = tuple[list[Any], dict[int, str]]
 """One value a record, as the column's builder wants it, and why some could not be read."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestd.decode.columns import Builder, Built, rows_where, without
-from ingestd.schema_types import ColumnType
+from ingestd.schema.types import ColumnType
 
 Cast = Callable[[pa.Array], pa.Array]
 Judged = tuple[pa.Array, list[int]]

@@ -15,7 +15,7 @@ from ingestd.config.options import Config, Pipeline
 from ingestd.errors import Halt
 from ingestd.preflight.findings import Finding, State
 from ingestd.preflight.postgres_gate import examine_gate
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 from ingestd.sinks.postgres.table_sql import create_table
 from ingestd.stores.postgres.ledger import make_ledger, what_lacks
 from ingestd.stores.postgres.table_check import check_table, table_notes

@@ -39,7 +39,8 @@ def test_sqlite_url_is_accepted(tmp_path: Path, url: str) -> None:
     file = tmp_path / "x.toml"
     file.write_text(
         f'[kafka]\nbootstrap_servers = "h:9092"\ngroup_id = "g"\n[store]\nurl = "{url}"\n'
-        '[[pipeline]]\nname = "p"\ntopic = "t"\ncolumn = [{ name = "id", type = "text" }]\n[pipeline.table]\nname = "t"\n'
+        '[[pipeline]]\nname = "p"\ntopic = "t"\ncolumn = [{ name = "id", type = "text" }]\n'
+        '[pipeline.table]\nname = "t"\n'
     )
     assert load(file, {}).store.url == url
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from ingestd.config.options import Column, Pipeline, Table
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 from ingestd.stores.postgres.table_check import check_table, table_notes
 from ingestd.stores.problem import Problem
 

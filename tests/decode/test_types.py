@@ -14,7 +14,8 @@ from msgspec import Raw
 from ingestd.config.options import Column
 from ingestd.decode import times
 from ingestd.decode.numbers import numerics
-from ingestd.schema import Schema, parse_type
+from ingestd.schema.postgres import Schema
+from ingestd.schema.types import parse_type
 from tests.decode.records import decoded, one_column
 
 TOO_MANY = "too many digits for numeric(10,2)"

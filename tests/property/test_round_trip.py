@@ -15,7 +15,8 @@ from psycopg import sql
 
 from ingestd.config.options import Column
 from ingestd.embedded.postgres import PostgresServer
-from ingestd.schema import Schema, parse_type
+from ingestd.schema.postgres import Schema
+from ingestd.schema.types import parse_type
 from tests.decode.records import decoded
 
 Pair = tuple[str, str | None]

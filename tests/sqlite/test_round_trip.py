@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.config.options import Column
-from ingestd.schema_sqlite import sqlite_type
-from ingestd.schema_types import parse_type
+from ingestd.schema.sqlite import sqlite_type
+from ingestd.schema.types import parse_type
 from tests.decode.records import decoded
 from tests.property.test_round_trip import DRAWN, EDGES, Pair
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ingestd.config.options import Column, Contract, Pipeline
 from ingestd.config.values import Findings
-from ingestd.schema import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 _TEXTS = ("text", "varchar")
 _INTEGERS = ("int2", "int4", "int8")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ingestd.config.options import Config, Pipeline, SchemaRegistry
 from ingestd.config.values import Findings
-from ingestd.schema_types import parse_type
+from ingestd.schema.types import parse_type
 
 NEED_REGISTRY = ("avro", "json_schema", "protobuf")
 RAW_TYPES = ("bytea", "text", "jsonb")

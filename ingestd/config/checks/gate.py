@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ingestd.config.options import Column, Dedupe, Pipeline
 from ingestd.config.values import Findings
-from ingestd.schema import parse_type
+from ingestd.schema.types import parse_type
 
 _OWN_COLUMNS = ("topic", "partition", "offset", "seen_at", "ingestd_row")
 _NEVER_REPEAT = ("offset", "now")

@@ -21,7 +21,7 @@ from ingestd.config.checks.store import check_store, sqlite_url_problems
 from ingestd.config.checks.table import check_tables
 from ingestd.config.options import Column, Config, Kafka, Pipeline, Status, Store
 from ingestd.config.values import Findings
-from ingestd.schema import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 GUARDED_PROPERTIES = {
     "bootstrap.servers": "write it as kafka.bootstrap_servers",

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from ingestd.config.options import Column, Pipeline
 from ingestd.config.values import Findings
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 _TEXTS = ("text", "varchar")
 _INTEGERS = {"int2": 16, "int4": 32, "int8": 64}

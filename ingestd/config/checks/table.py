@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ingestd.config.options import Column, Delete, Pipeline, Table
 from ingestd.config.values import Findings
-from ingestd.schema import parse_type
+from ingestd.schema.types import parse_type
 
 _ORDER = "offset"
 

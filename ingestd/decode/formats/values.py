@@ -19,7 +19,7 @@ from ingestd.decode.formats.framing import Unreadable, schema_id_of
 from ingestd.decode.formats.registry import Registered, Schemas, missing_package
 from ingestd.decode.formats.to_json import json_of
 from ingestd.errors import ConfigError
-from ingestd.schema_types import parse_type
+from ingestd.schema.types import parse_type
 
 FROM_REGISTRY = {"avro": "AVRO", "json_schema": "JSON", "protobuf": "PROTOBUF"}
 """Formats whose values name their schema -> the registry's word for that kind."""

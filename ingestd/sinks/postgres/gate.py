@@ -12,7 +12,7 @@ from psycopg import sql
 from ingestd.batch import Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 from ingestd.sinks.gated import FirstOfKeys, first_of_keys
 from ingestd.sinks.postgres.staging import Staging
 from ingestd.stores.faults import RecordsRefused

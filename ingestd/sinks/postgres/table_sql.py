@@ -6,7 +6,7 @@ from msgspec import Struct
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 from ingestd.stores.postgres.errors import record_fault_condition
 from ingestd.stores.statements import load_statements
 

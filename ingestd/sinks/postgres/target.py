@@ -8,7 +8,7 @@ import psycopg
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.schema import Schema
+from ingestd.schema.postgres import Schema
 from ingestd.sinks.postgres.table_sql import create_table, table_identifier
 from ingestd.stores.postgres.table_check import check_table
 from ingestd.stores.statements import SQL

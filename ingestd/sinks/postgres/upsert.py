@@ -10,7 +10,8 @@ from msgspec import structs
 
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
-from ingestd.schema import SchemaColumn, parse_type
+from ingestd.schema.postgres import SchemaColumn
+from ingestd.schema.types import parse_type
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.postgres.staging import Staging
 from ingestd.sinks.postgres.table import copy_into

@@ -5,7 +5,7 @@ from functools import reduce
 
 from psycopg import sql
 
-from ingestd.schema import SchemaColumn
+from ingestd.schema.postgres import SchemaColumn
 
 Word = sql.Composable
 BYTES = ' COLLATE "C"'

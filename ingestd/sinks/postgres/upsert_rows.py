@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ingestd.batch import DELETES, Record, Rows, presence_of
 from ingestd.fold import Folded, fold, places
-from ingestd.schema import Schema, SchemaColumn, parse_type
+from ingestd.schema.postgres import Schema, SchemaColumn
+from ingestd.schema.types import parse_type
 from ingestd.sinks.postgres.upsert_sql import Target, has
 
 Flags = NDArray[np.bool_]

@@ -9,7 +9,7 @@ from msgspec import Struct
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema import Schema, SchemaColumn
+from ingestd.schema.postgres import Schema, SchemaColumn
 from ingestd.sinks.postgres.table_sql import table_identifier
 from ingestd.sinks.postgres.upsert_order import Word, equal, later, name, not_earlier, same_key, version_pairs, words
 from ingestd.sinks.postgres.versions_sql import VersionsSql, versions_sql

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from psycopg import sql
 
-from ingestd.schema import SchemaColumn
+from ingestd.schema.postgres import SchemaColumn
 from ingestd.sinks.postgres.upsert_order import Word, by_bytes, equal, later, name, words
 
 OLDER_ROWS = "the table had rows before this memory"

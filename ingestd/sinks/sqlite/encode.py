@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from ingestd.batch import DELETES, DeadLetter, Record, Rows, dead_letter, presence_of
 from ingestd.config import options as cfg
-from ingestd.schema_sqlite import sqlite_type
-from ingestd.schema_types import parse_type
+from ingestd.schema.sqlite import sqlite_type
+from ingestd.schema.types import parse_type
 from ingestd.stores.sqlite.table_check import stored_columns
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]

@@ -14,8 +14,8 @@ import pyarrow as pa
 from ingestd.batch import Rows
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.schema_sqlite import sqlite_type
-from ingestd.schema_types import parse_type
+from ingestd.schema.sqlite import sqlite_type
+from ingestd.schema.types import parse_type
 from ingestd.sinks.gated import first_of_keys
 from ingestd.stores.problem import Problem
 from ingestd.stores.sqlite.file import begin

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema_types import parse_type
+from ingestd.schema.types import parse_type
 from ingestd.stores.evolution import Evolved, evolved_columns, wanted_columns
 from ingestd.stores.statements import load_statements
 

@@ -11,7 +11,8 @@ from msgspec import Struct, structs
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema import Schema, parse_type
+from ingestd.schema.postgres import Schema
+from ingestd.schema.types import parse_type
 from ingestd.stores.postgres.table_check import check_table
 from ingestd.stores.problem import Problem
 from ingestd.stores.statements import load_statements

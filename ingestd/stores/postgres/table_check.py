@@ -8,7 +8,8 @@ from msgspec import Struct
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema import ColumnType, Schema, SchemaColumn, parse_type
+from ingestd.schema.postgres import Schema, SchemaColumn
+from ingestd.schema.types import ColumnType, parse_type
 from ingestd.stores.problem import Problem
 from ingestd.stores.statements import load_statements
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ingestd.config import options as cfg
-from ingestd.schema_sqlite import sqlite_type
-from ingestd.schema_types import parse_type
+from ingestd.schema.sqlite import sqlite_type
+from ingestd.schema.types import parse_type
 from ingestd.stores.evolution import Evolved, evolved_columns, wanted_columns
 from ingestd.stores.sqlite.table_check import quoted
 from ingestd.stores.statements import load_statements

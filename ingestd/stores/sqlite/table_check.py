@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from ingestd.config import options as cfg
-from ingestd.schema_sqlite import affinity, sqlite_type
-from ingestd.schema_types import parse_type
+from ingestd.schema.sqlite import affinity, sqlite_type
+from ingestd.schema.types import parse_type
 from ingestd.stores.problem import Problem
 
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from ingestd.schema_types import ColumnType, parse_type
+from ingestd.schema.types import ColumnType, parse_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PIECE_ROWS = 4_000
-
-__all__ = ["ColumnType", "DeclaredColumn", "Schema", "SchemaColumn", "parse_type"]
 
 
 class DeclaredColumn(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct
 
-from ingestd.schema_types import ColumnType
+from ingestd.schema.types import ColumnType
 
 if TYPE_CHECKING:
     import pyarrow as pa
