@@ -89,7 +89,6 @@ def test_worker_stopped_in_a_transaction_is_killed_and_the_others_go_on(
     began = time.monotonic()
     produce(here.other, ['{"id": 1}'])
     daemon.wait(lambda: here.cursors("other")[0] == 1, "the other pipeline's record", 15)
-    here.wait_for_progress(1)
     assert time.monotonic() - began < 12
     assert daemon.events("child killed")
     assert here.finish().problems == []
