@@ -215,6 +215,16 @@ def test_schema_is_asked_for_once_and_an_unknown_one_not_for_every_record(answer
     assert len(told.asked) == 2
 
 
+@pytest.mark.parametrize("form", ["avro", "json_schema"])
+def test_endlessly_deep_schema_is_not_asked_for_with_every_record(answers: tuple[Answers, str], form: str) -> None:
+    told, url = answers
+    deep = '{"type":"array","items":' * 3000 + '"int"' + "}" * 3000
+    told.body = json.dumps({"schema": deep, "schemaType": {"avro": "AVRO", "json_schema": "JSON"}[form]}).encode()
+    dead = decoded(form, url, [b"\0\0\0\0\7{}"] * 20, {"name": "x", "type": "text"}).dead
+    assert [letter.reason for letter in dead if "schema cannot be used" not in letter.reason.lower()] == []
+    assert len(dead) == 20 and len(told.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error", "said"),
     [
@@ -227,6 +237,8 @@ def test_schema_is_asked_for_once_and_an_unknown_one_not_for_every_record(answer
         (404, b'{"error_code":404,"message":"HTTP 404 Not Found"}', Halt, "Confluent-compatible"),
         (200, b"<html>", Halt, "Confluent-compatible"),
         (200, b"[]", Halt, "Confluent-compatible"),
+        (200, b'{"schema":null}', Halt, "Confluent-compatible"),
+        (200, b'{"schema":5}', Halt, "Confluent-compatible"),
     ],
 )
 def test_fault_of_the_registry_is_never_a_dead_letter(

@@ -28,7 +28,13 @@ def json_schema_reader(schema: Registered) -> Callable[[bytes], bytes]:
         based = isinstance(document, dict) and ("$id" in document or "id" in document)
         base = None if based else _BASE
         allow = jsonschema_rs.validator_for(document, registry=known, base_uri=base, retriever=_refuse)
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
+    except (
+        jsonschema_rs.ValidationError,
+        jsonschema_rs.ReferencingError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise Unreadable(f"its JSON Schema cannot be used: {' '.join(str(error).split())[:200]}") from None
     is_valid, errors = allow.is_valid, allow.iter_errors
 

@@ -76,9 +76,11 @@ class Schemas:
     def _fetch(self, schema_id: int, form: str | None) -> Registered:
         with self._judged(f"schema id {schema_id}"), connect(self._registry) as client:
             schema = client.get_schema(schema_id, fmt=form)
+            if not schema.schema_str or not isinstance(schema.schema_str, str):
+                raise ValueError("an answer without a schema")
             parts: dict[str, str] = {}
             self._collect(client, schema, form, parts)
-            return Registered(schema.schema_type or "AVRO", schema.schema_str or "", parts)
+            return Registered(schema.schema_type or "AVRO", schema.schema_str, parts)
 
     def ask(self) -> int:
         """The number of subjects, as a test of address and login. Raises as `fetch` does."""
