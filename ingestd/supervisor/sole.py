@@ -60,7 +60,8 @@ def _lock(path: str) -> int:
         # Not inheritable by programs that are started, but by the forked children: the last of them gives it up.
         lock = os.open(sqlite_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        mend = "create the directory, or name another in store.url"
+        there = os.path.isdir(os.path.dirname(path))
+        mend = f"{'let ingestd write there' if there else 'create the directory'}, or name another in store.url"
         said = f"SQLite file {path}: cannot make its lock {sqlite_lock_path(path)}: {error.strerror}; {mend}"
         raise StartupError(said) from error
     deadline = time.monotonic() + WAIT_SECS
