@@ -297,7 +297,10 @@ def _report(result: "Result", asked: int, dry_run: bool) -> int:
         parts.append(f"{len(result.unmended)} not mended")
     if result.gone:
         parts.append(f"{len(result.gone)} gone or in another redrive")
+    if not asked:
+        print("no dead letters")
+        return ExitCode.OK
     said = "dry run, nothing was changed: of" if dry_run else "of"
     left = "would leave" if dry_run else "left"
-    print(f"{said} {asked} dead letters {result.redriven} {left}: {', '.join(parts) or 'none was asked for'}")
+    print(f"{said} {asked} dead letters {result.redriven} {left}: {', '.join(parts)}")
     return ExitCode.HALTED if result.refused or result.unmended else ExitCode.OK

@@ -104,7 +104,8 @@ class LetterStore:
         for letter in letters:
             stored = self.letters[(letter.partition, letter.offset)]
             originals.append(structs.replace(letter, payload=stored.payload))
-            self._refused[(letter.partition, letter.offset)] = letter.reason
+            place = (letter.partition, letter.offset)
+            self._refused[place] = f"column {letter.column}: {letter.reason}" if letter.column else letter.reason
         self._store.write_dead_letters(originals, tx, topic_ids)
 
     def _note(self, letters: dict[tuple[int, int], Letter], counts: dict[int, Counts]) -> None:

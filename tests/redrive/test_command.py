@@ -133,6 +133,15 @@ def test_show_names_a_letter_that_is_not_there(command: Command) -> None:
     assert (code, err) == (3, "ingestd: error: this pipeline has no dead letter 999\n")
 
 
+def test_redrive_names_the_column_that_refused_a_letter_again(command: Command) -> None:
+    code, out, _ = command("redrive", "--offset", "1")
+    assert code == 4 and "refused again: column v: " in out
+
+
+def test_redrive_of_nothing_does_not_look_like_work(command: Command) -> None:
+    assert command("redrive", "--partition", "7") == (0, "no dead letters\n", "")
+
+
 def test_redrive_says_what_became_of_the_letters(command: Command) -> None:
     code, out, _ = command("redrive", "--fix", "v=abs(v)", "--dry-run")
     assert code == 4 and "dry run, nothing was changed: of 4 dead letters 2 would leave" in out
