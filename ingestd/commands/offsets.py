@@ -95,6 +95,8 @@ def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
 def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: argparse.Namespace) -> int:
     rows = {row.partition: row for row in _rows(config, pipeline)}
     wanted = sorted(args.partition or rows)
+    if not wanted:
+        raise StartupError(f"pipeline {pipeline.name}: the ledger has no cursor; run it once first")
     if missing := [p for p in wanted if p not in rows]:
         raise StartupError(
             f"pipeline {pipeline.name}: the ledger has no cursor for partition {missing[0]}; run it once first"

@@ -78,6 +78,15 @@ def test_retention_that_took_unread_records_halts_until_decided(place: Place) ->
     assert place.query("SELECT count(*) FROM events WHERE id BETWEEN 110 AND 159") == [(20,)]
 
 
+def test_reset_without_a_ledger_does_not_pretend_to_have_a_plan(
+    kafka: KafkaServer, topic: MakeTopic, database: str, tmp_path: Path
+) -> None:
+    file = write_config(tmp_path, kafka.bootstrap_servers, database, topic())
+    done = ingestd("offsets", "reset", "--config", file, "--to", "earliest", "--yes")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the ledger has no cursor; run it once first" in done.stderr
+
+
 def test_topic_created_again_halts_until_decided(place: Place) -> None:
     def gone() -> bool:
         return place.name not in place.admin.list_topics(timeout=10).topics
