@@ -105,6 +105,9 @@ def _examine_table(
     shared = _sharing(config, pipeline)
     if lineage is None or not whole or (len(shared) > 1 and not lineage.topic):
         return
+    if sum(one.topic == pipeline.topic for one in shared) > 1:
+        report.notes.append(f"table {table}: which of the pipelines of {pipeline.topic} wrote a row is not known")
+        return
     traced = trace(books, key, pipeline, lineage, partitions)
     report.problems += traced.problems
     report.notes += traced.notes

@@ -22,6 +22,13 @@ def test_offset_without_a_row_is_named(books: MakeBooks, mode: str) -> None:
     assert report.proof == "by counts"
 
 
+def test_rows_of_a_second_pipeline_of_the_topic_are_no_strangers(books: MakeBooks) -> None:
+    one, other = (books(lineage=True, name=name) for name in "pq")
+    one.commit(records(1, 2))
+    other.commit(records(1, 2))
+    assert other.verify(None, others=(one.bench.pipeline,)).problems == []
+
+
 def test_row_that_came_from_nowhere_is_named(books: MakeBooks) -> None:
     """Also when another was deleted, so that the number of rows is right."""
     one = books(lineage=True)
