@@ -15,8 +15,8 @@ from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
 from ingestd.stores.postgres.errors import connect_error, decide
 from ingestd.stores.postgres.ledger import make_ledger
+from ingestd.stores.postgres.statements import LETTERS, SQL
 from ingestd.stores.postgres.store import place
-from ingestd.stores.statements import LETTERS, SQL
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Store, Transaction
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.writer import Writer

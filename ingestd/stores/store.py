@@ -12,7 +12,7 @@ from msgspec import Struct
 from ingestd.batch import Counts, DeadLetter, Tile
 
 TABLE_GROUP = "table"
-"""The sink group of gate, table and dead letters; the lake has its own."""
+"""The sink group of gate, table and dead letters, which commit together."""
 
 FirstOffsets = Callable[[list[int], bool], dict[int, tuple[int, str]]]
 """(new partitions, whether this is the first run of all) -> (offset, topic id) by partition."""

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 
 from ingestd.sinks.postgres.table import TableSink
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from tests.sinks.contracts import ask, pipeline_of
 
 DDL = "CREATE TABLE orders (id text PRIMARY KEY)"

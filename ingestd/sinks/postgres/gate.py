@@ -25,7 +25,7 @@ from ingestd.stores.postgres.gate_check import (
     gate_key,
     gate_schema,
 )
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import Transaction
 
 _FORGET_STEP_KEYS = 5_000

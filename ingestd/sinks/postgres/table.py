@@ -11,7 +11,7 @@ from ingestd.sinks.postgres.encode import Encoded, encode
 from ingestd.sinks.postgres.staging import Staging
 from ingestd.sinks.postgres.table_sql import TableSql, table_identifier, table_sql
 from ingestd.sinks.postgres.target import make_or_check, stored_schema
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import Transaction
 
 

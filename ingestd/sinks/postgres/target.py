@@ -10,8 +10,8 @@ from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.schema.postgres import Schema
 from ingestd.sinks.postgres.table_sql import create_table, table_identifier
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.postgres.table_check import check_table
-from ingestd.stores.statements import SQL
 
 
 def stored_schema(pipeline: cfg.Pipeline) -> Schema:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from ingestd.errors import Halt
 from ingestd.sinks.postgres.versions_sql import OLDER_ROWS, VersionsSql, versions_identifier
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 
 _FORGOTTEN_AT_ONCE = 10_000
 

@@ -8,7 +8,7 @@ import psycopg
 from ingestd.errors import StartupError
 from ingestd.stores.cursors import CursorRow, Move, ended_by
 from ingestd.stores.postgres.ledger import finish_ranges, make_ledger
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import LedgerKey
 
 

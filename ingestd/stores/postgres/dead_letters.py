@@ -8,7 +8,7 @@ import psycopg
 
 from ingestd.batch import DeadLetter
 from ingestd.stores.letter_columns import YEARS_1_TO_9999_MS, headers_json, storable
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import LedgerKey, Transaction
 
 

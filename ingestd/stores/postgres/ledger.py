@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from ingestd.errors import Halt
-from ingestd.stores.statements import SQL
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import LedgerKey
 
 _TABLES = ("cursors", "ranges", "dead_letters")

@@ -12,8 +12,8 @@ from ingestd.errors import ConfigError
 from ingestd.stores.dead_letters import Group, Left, Letter, Purpose, Wanted
 from ingestd.stores.letter_columns import headers_of
 from ingestd.stores.postgres.errors import first_line
+from ingestd.stores.postgres.statements import LETTERS
 from ingestd.stores.postgres.store import PostgresStore
-from ingestd.stores.statements import LETTERS
 from ingestd.stores.store import LedgerKey, Transaction
 
 _COLUMNS = LETTERS["columns"].decode()

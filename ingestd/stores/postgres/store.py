@@ -19,7 +19,7 @@ from ingestd.stores.commits import committing, deciding, moved_values, require_m
 from ingestd.stores.postgres.dead_letters import write_dead_letters
 from ingestd.stores.postgres.errors import connect_error, decide
 from ingestd.stores.postgres.ledger import finish_ranges, make_ledger
-from ingestd.stores.statements import LETTERS, SQL
+from ingestd.stores.postgres.statements import LETTERS, SQL
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Transaction
 
 _CLAIM_LOCK_TIMEOUT = "2s"
