@@ -86,7 +86,9 @@ def _versions(plans: Plans, version_field: str) -> Callable[[Sequence[bytes | No
             if len(spellings) < _MOST_SPELLINGS:
                 spellings[text] = plans.by_version[version]
             return plans.by_version[version]
-        return f"field {shown(version_field)}: no contract has version {shown(text.decode('utf-8', 'replace'))}"
+        # As JSON: the text "2" is not the number 2.
+        said = shown(text.decode("utf-8", "replace"))[1:-1]
+        return f"field {shown(version_field)}: no contract has version {said}"
 
     return plans_of
 

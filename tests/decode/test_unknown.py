@@ -134,7 +134,7 @@ def test_versions_side_by_side_keep_the_order_of_offsets() -> None:
     ]
     assert [record.offset() for record in rows.records] == [0, 1, 2, 4, 6]
     assert [(d.offset, d.column) for d in rows.dead] == [(3, None), (5, "id"), *((n, None) for n in (7, 8, 9, 10))]
-    assert rows.dead[0].reason == 'field "meta.v": no contract has version ""1""'
+    assert rows.dead[0].reason == 'field "meta.v": no contract has version "1"'
     assert all(len(d.reason) < 140 and d.reason.isprintable() for d in rows.dead)
 
 
