@@ -72,30 +72,6 @@ def redact(text: str, config: Config) -> str:
     return _ASSIGNMENT.sub(rf"\g<before>{MASK}", text)
 
 
-def redacted(config: Config) -> dict[str, Any]:
-    """`config` as plain values that may be shown: secrets are "***", the store URL keeps user, host and database."""
-    shown: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_plain)
-    shown["store"]["url"] = _CREDENTIALS.sub(rf"\g<before>{MASK}", redact(_revealed(config.store.url), config))
-    if config.status.token is not None:
-        shown["status"]["token"] = MASK
-    shown["kafka"]["properties"] = _shown_properties(config.kafka.properties, config)
-    registry = config.schema_registry
-    if registry is not None:
-        url = redact(_revealed(registry.url), config)
-        shown["schema_registry"]["url"] = ",".join(
-            _CREDENTIALS.sub(rf"\g<before>{MASK}", address) for address in url.split(",")
-        )
-        shown["schema_registry"]["properties"] = _shown_properties(registry.properties, config)
-    return shown
-
-
-def _shown_properties(properties: Mapping[str, str | int | float | bool], config: Config) -> dict[str, Any]:
-    return {
-        name: MASK if is_secret_property(name) else redact(value, config) if isinstance(value, str) else value
-        for name, value in properties.items()
-    }
-
-
 def is_secret_property(name: str) -> bool:
     """Whether the value of this property of librdkafka, or of the registry's client, must never be shown."""
     return bool(_SECRET_PROPERTY.search(name)) and not _HARMLESS_PROPERTY.fullmatch(name)
@@ -253,9 +229,3 @@ def _without_secrets(text: str, config: Config) -> str:
     for pattern in _patterns(frozenset(_secrets(config))):
         text = pattern.sub(MASK, text)
     return text
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return MASK
-    return int(value) if isinstance(value, int) else float(value)

@@ -1,13 +1,12 @@
 """Formats, their registry and their columns: what contradicts is refused, what is secret stays so, check asks it."""
 
-import json
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 
-from ingestd.config.file import load, redact, redacted
+from ingestd.config.file import load, redact
 from ingestd.errors import ConfigError
 from tests.config.check_command import run_check
 from tests.config.test_secrets import SECRETS
@@ -104,10 +103,7 @@ def test_no_secret_of_the_registry_in_any_text(tmp_path_factory: pytest.TempPath
     registry = f'[schema_registry]\nurl = "https://user:${{URL}}@h:1/path"\nproperties = {{ {given_properties} }}'
     path = written(tmp_path_factory.mktemp("c"), "avro", registry=registry)
     config = load(path, {"URL": url, "OTHER": other})
-    shown = redacted(config)
-    assert shown["schema_registry"]["url"] == "https://user:***@h:1/path"
-    assert set(shown["schema_registry"]["properties"].values()) == {"***"}
-    texts = [repr(config), str(config), json.dumps(shown)]
+    texts = [repr(config), str(config)]
     texts += [redact(f"it failed: {text} (again)", config) for text in (url, quote(url, safe=""), f"other-{other}")]
     assert not [text for text in texts if "s3Same" in text]
 
@@ -116,7 +112,6 @@ def test_password_of_user_info_alone_is_masked_too(tmp_path: Path) -> None:
     registry = f'{REGISTRY}\nproperties = {{ "basic.auth.user.info" = "reader:only-the-password" }}'
     config = load(written(tmp_path, "avro", registry=registry))
     assert redact("denied with only-the-password", config) == "denied with ***"
-    assert redacted(config)["schema_registry"]["properties"] == {"basic.auth.user.info": "***"}
 
 
 @pytest.mark.parametrize(
