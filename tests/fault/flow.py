@@ -19,7 +19,19 @@ from tests.fault.checker import Verdict, check, log_ends, read_log
 from tests.fault.daemon import COMMAND, Daemon, wait_for
 from tests.fault.tally import Tally
 
-CONFIG = """
+COLUMNS = """column = [
+  {{ name = "record_id", type = "int8", required = true }},
+  {{ name = "tx_id", type = "varchar", required = true }},
+  {{ name = "user_id", type = "varchar", required = true }},
+  {{ name = "amount", type = "numeric(10,2)", required = true }},
+  {{ name = "currency", type = "varchar(3)", required = true }},
+  {{ name = "merchant", type = "varchar(255)", required = true }},
+  {{ name = "category", type = "varchar(100)", required = true }},
+  {{ name = "timestamp", type = "timestamp", required = true }},
+]
+"""
+CONFIG = (
+    """
 [kafka]
 bootstrap_servers = "{bootstrap}"
 group_id = "{group}"
@@ -38,20 +50,13 @@ listen = "127.0.0.1:0"
 name = "payments"
 topic = "{topic}"
 batch = {{ max_rows = {max_rows} }}
-column = [
-  {{ name = "record_id", type = "int8", required = true }},
-  {{ name = "tx_id", type = "varchar", required = true }},
-  {{ name = "user_id", type = "varchar", required = true }},
-  {{ name = "amount", type = "numeric(10,2)", required = true }},
-  {{ name = "currency", type = "varchar(3)", required = true }},
-  {{ name = "merchant", type = "varchar(255)", required = true }},
-  {{ name = "category", type = "varchar(100)", required = true }},
-  {{ name = "timestamp", type = "timestamp", required = true }},
-]
-[pipeline.table]
+"""
+    + COLUMNS
+    + """[pipeline.table]
 name = "sink"
 mode = "{mode}"
 """
+)
 TABLE = """
 CREATE TABLE sink (
     record_id bigint NOT NULL, tx_id varchar NOT NULL {key}, user_id varchar NOT NULL,

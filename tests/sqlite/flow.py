@@ -11,9 +11,11 @@ from typing import Any
 
 from tests.fault.checker import Verdict, check, read_log
 from tests.fault.daemon import Daemon
+from tests.fault.flow import COLUMNS
 from tests.sqlite.bench import ask
 
-CONFIG = """
+CONFIG = (
+    """
 [kafka]
 bootstrap_servers = "{bootstrap}"
 group_id = "{group}"
@@ -28,20 +30,13 @@ enabled = false
 name = "payments"
 topic = "{topic}"
 batch = {{ max_rows = 2000 }}
-column = [
-  {{ name = "record_id", type = "int8", required = true }},
-  {{ name = "tx_id", type = "varchar", required = true }},
-  {{ name = "user_id", type = "varchar", required = true }},
-  {{ name = "amount", type = "numeric(10,2)", required = true }},
-  {{ name = "currency", type = "varchar(3)", required = true }},
-  {{ name = "merchant", type = "varchar(255)", required = true }},
-  {{ name = "category", type = "varchar(100)", required = true }},
-  {{ name = "timestamp", type = "timestamp", required = true }},
-]
-[pipeline.table]
+"""
+    + COLUMNS
+    + """[pipeline.table]
 name = "sink"
 mode = "append"
 """
+)
 OTHER = """
 [[pipeline]]
 name = "other"
