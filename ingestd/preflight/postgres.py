@@ -187,10 +187,25 @@ def _examine_table(connection: Connection, pipeline: Pipeline) -> Iterator[Findi
                 yield Finding(State.FAIL, subject, *refusal)
                 return
         problems = check_table(connection, pipeline, schema)
+        yield from _examine_memory(connection, pipeline)
         yield from (Finding(State.FAIL, subject, problem.message, problem.ddl) for problem in problems)
         yield from (Finding(State.WARN, subject, note.message) for note in table_notes(connection, pipeline))
         if not problems:
             yield Finding(State.OK, subject, "will be created" if made else f"fits, {len(schema.columns)} columns")
+
+
+def _examine_memory(connection: Connection, pipeline: Pipeline) -> Iterator[Finding]:
+    """Whether the memory of hard deletes was made for this key and version."""
+    if pipeline.table.delete is None or pipeline.table.delete.how != "hard":
+        return
+    from ingestd.sinks.postgres.upsert import target_of
+    from ingestd.sinks.postgres.upsert_sql import memory_of
+    from ingestd.sinks.postgres.versions import memory_misfit
+
+    memory = memory_of(target_of(pipeline))
+    with connection.cursor() as cursor:
+        if memory and (misfit := memory_misfit(cursor, pipeline.name, memory)):
+            yield Finding(State.FAIL, "memory of deletes", *misfit)
 
 
 def _try_to_create(connection: Connection, pipeline: Pipeline, schema: Schema) -> tuple[str, str] | None:

@@ -186,6 +186,15 @@ def test_ddl_that_does_not_fit_the_columns_is_found_before_the_first_start(datab
     assert 'column "amount" of events is integer' in answer.of("table events")[0]["message"]
 
 
+def test_memory_of_another_key_is_not_first_found_by_the_daemon(database: str, tmp_path: Path) -> None:
+    table = 'name = "events"\nmode = "upsert"\nkey = ["id"]\ncreate = true'
+    path = write_config(tmp_path, url=database, table=f'{table}\ndelete = {{ how = "hard", tombstone = true }}')
+    assert run_check(path).code == 0
+    execute(database, "CREATE SCHEMA ingestd", "CREATE TABLE ingestd.versions_events (k1 bigint)")
+    (found,) = run_check(path).of("memory of deletes")
+    assert "it has k1 bigint, wanted k1 text" in found["message"]
+
+
 def test_missing_schema_is_made_by_the_printed_statement(database: str, tmp_path: Path) -> None:
     table = 'name = "sink.events"\nmode = "insert"\nkey = ["id"]\ncreate = true'
     path = write_config(tmp_path, url=database, table=table)

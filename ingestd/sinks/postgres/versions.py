@@ -25,14 +25,21 @@ def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql,
                 comment = sql.SQL("COMMENT ON TABLE {} IS {}")
                 cursor.execute(comment.format(versions_identifier(pipeline), sql.Literal(OLDER_ROWS)))
             return
+    if misfit := memory_misfit(cursor, pipeline, memory):
+        raise Halt("; ".join(misfit))
+
+
+def memory_misfit(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql) -> tuple[str, str] | None:
+    """What is wrong with the pipeline's memory and what mends it; None when it fits or is not there yet."""
     found = _columns(cursor, pipeline)
-    if found != memory.columns:
-        made = versions_identifier(pipeline).as_string()
-        raise Halt(
-            f"{made} was made for another key or version than that of pipeline {pipeline}: it has "
-            f"{_said(found)}, wanted {_said(memory.columns)}; rename the pipeline, or drop the table (then an upsert "
-            "older than a delete brings the row back)"
-        )
+    if found in ((), memory.columns):
+        return None
+    table = versions_identifier(pipeline).as_string()
+    return (
+        f"{table} was made for another key or version than that of pipeline {pipeline}: it has "
+        f"{_said(found)}, wanted {_said(memory.columns)}",
+        "rename the pipeline, or drop the table (then an upsert older than a delete brings the row back)",
+    )
 
 
 def forget_deleted(connection: psycopg.Connection[Any], pipeline: str, older_than_secs: float) -> int:
