@@ -52,6 +52,16 @@ def _rows(writer: FileBench) -> list[Any]:
     return ask(writer.path, "SELECT * FROM orders ORDER BY id")
 
 
+def test_soft_delete_without_a_part_of_the_version_does_not_keep_that_part_of_an_older_one(bench: MakeBench) -> None:
+    pipeline = _pipeline("soft", mark="gone")
+    table = msgspec.structs.replace(pipeline.table, version=("v", "a"))
+    writer = bench("", msgspec.structs.replace(pipeline, table=table))
+    writer.commit([_up("x", 1, a="2"), _delete("x", 2)])
+    assert _rows(writer) == [("x", None, None, 2, 1)]
+    writer.commit([_up("x", 2, a="1")], 2)  # later than (2, null), which the delete had
+    assert _rows(writer) == [("x", "1", None, 2, 0)]
+
+
 def test_soft_delete_keeps_the_row_and_the_fields_it_does_not_have(bench: MakeBench) -> None:
     writer = bench("", _pipeline("soft", mark="gone"))
     writer.commit([_up("x", 1, a="1", b="1"), _up("y", 1, a="1"), _delete("x", 2), _delete("new", 1, a="d")])

@@ -87,6 +87,8 @@ class SqliteEncoder:
         version = (table.version,) if isinstance(table.version, str) else table.version
         types = {column.name: sqlite_type(parse_type(column.type)) for column in pipeline.column}
         self._version = [(name, types[name]) for name in version] if hard else []
+        # As in PostgreSQL: a row has the whole version of one record, null where that lacks a part of it.
+        self._always = {*table.key, *version}
         self._kept = {column.name for column in pipeline.column if column.keep_when_absent}
 
     def encode(self, rows: Rows) -> SqliteBatch:
@@ -146,7 +148,7 @@ class SqliteEncoder:
         deletes = _flags(columns, DELETES) if DELETES in names else np.zeros(columns.num_rows, np.bool_)
         parts: list[tuple[str, Flags]] = []
         for name, _ in self._columns:
-            if name in self._key or presence_of(name) not in names:
+            if name in self._always or presence_of(name) not in names:
                 continue
             kept = ~_flags(columns, presence_of(name))
             # An upsert writes null or the default where a field is missing, unless the column says otherwise.
