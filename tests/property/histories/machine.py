@@ -17,7 +17,7 @@ from ingestd.stores.store import LedgerKey
 from tests.property.histories.faults import Fault
 from tests.property.histories.places import Place
 from tests.property.histories.reference import Reference
-from tests.property.histories.setup import MENDED, Change, Setup, changes, setups
+from tests.property.histories.setup import BAD, MENDED, Change, Setup, changes, setups
 from tests.property.histories.worker import Log, Worker, redrive
 from tests.sinks.contracts import MemoryRecord
 
@@ -69,6 +69,9 @@ class Histories(RuleBasedStateMachine):
 
     def _append(self, change: Change) -> None:
         p = change.key % self.setup.partitions
+        if change.v == BAD and self.place.folds and self.setup.chains:
+            # Folded into a later record, its other fields stay: what the table is never asked about, it cannot refuse.
+            change = structs.replace(change, v="abc")
         # Where a refused row may be folded away unseen, an event's id must not stand for two contents.
         number = next(self.counter) if self.setup.mode == "upsert" else change.eid
         self._write(p, structs.replace(change, eid=f"e{p}{number}"))
@@ -125,6 +128,7 @@ class Histories(RuleBasedStateMachine):
             worker.faults.waiting = Fault(*fault)
         for _ in range(batches):
             self._run(worker, cuts)
+        self._compare()
 
     @rule(slot=_SLOT, cuts=_CUTS, batches=st.integers(2, 6))
     def work_undisturbed(self, slot: int, cuts: list[int], batches: int) -> None:
@@ -141,13 +145,13 @@ class Histories(RuleBasedStateMachine):
         """One step of a worker; if its lease was lost before, it commits nothing."""
         if worker.gone:
             return
-        before = self._ledger("epoch")
-        lost = any(before.get(p) != epoch for p, epoch in worker.writer.epochs.items())
-        held, cursors = worker.positions is not None, self._ledger("next_offset")
+        epochs, cursors = self._ledger("epoch"), self._ledger("next_offset")
+        lost = {p for p, epoch in worker.writer.epochs.items() if epochs.get(p) != epoch}
+        claimed = worker.positions is not None
         worker.step(cuts)
-        if lost and held:
-            assert worker.gone or worker.positions is None or not worker.behind or self._moved(cursors) == {}
-            assert self._moved(cursors) == {}, "a worker committed under a lease that it had lost"
+        if lost and claimed:
+            moved = lost & self._moved(cursors).keys()
+            assert not moved, f"a worker committed partitions {moved}, whose lease it had lost"
             self.place.tally["zombies that were refused"] += worker.gone or worker.positions is None
 
     def _moved(self, cursors: dict[int, int]) -> dict[int, int]:
@@ -163,19 +167,25 @@ class Histories(RuleBasedStateMachine):
 
     # A record is a row once more each time it is read, unless a gate or a key knows it.
     @precondition(lambda self: self.setup.mode != "append" or self.setup.gate)
-    @rule(p=st.integers(0, 2), back=st.integers(1, 20))
-    def rewind(self, p: int, back: int) -> None:
+    @rule(p=st.integers(0, 2), back=st.integers(1, 20), cut=st.integers(0, 4))
+    def rewind(self, p: int, back: int, cut: int) -> None:
+        """The cursor is reset, then a new worker reads the first of it again: that changes nothing either."""
         self._step("rewind")
         p %= self.setup.partitions
         self._compare()
         to = max(0, self.position[p] - back)
         self.place.move(self.key, [Move(p, to, "id")])
+        self.place.tally["offsets rewound"] += self.position[p] - to
         self.position[p] = to
+        if cut:
+            self._start(p, set(range(self.setup.partitions)))
+            self._run(self.workers[p], [cut])
+            self._compare()
 
     @rule(
         chosen=st.sets(st.integers(0, 2), min_size=1),
-        mend=st.sampled_from([True, True, False]),
-        fault=st.none() | st.integers(0, 40),
+        mend=st.sampled_from([True, True, True, False]),
+        fault=st.none() | st.none() | st.integers(0, 60),
     )
     def redrive(self, chosen: set[int], mend: bool, fault: int | None) -> None:
         """Letters are sent again; of each key one, because the order of equals among them is nobody's promise."""
@@ -188,7 +198,7 @@ class Histories(RuleBasedStateMachine):
                 by_key[change.key] = id_
         faults = self.place.faults()
         if fault is not None:
-            faults.waiting = Fault("die", fault % 2 if fault > 35 else fault, fault > 35)
+            faults.waiting = Fault("die", fault % 2 if fault > 50 else fault, fault > 50)
         ids = sorted(by_key.values())
         done = redrive(self.place, self.pipeline, ids, [f"v={MENDED}"] if mend else [], faults)
         asked = {place for place, id_ in letters.items() if id_ in ids}

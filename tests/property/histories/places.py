@@ -26,6 +26,11 @@ class Place(Protocol):
     options: cfg.Store
 
     @property
+    def folds(self) -> bool:
+        """Whether of several records of a key in one batch the table sees only what is left of them."""
+        ...
+
+    @property
     def kinds(self) -> Sequence[str]:
         """Of faults."""
         ...
@@ -55,6 +60,7 @@ class PostgresPlace:
     """A database of a real server."""
 
     kinds = ("die", "lose", "odd", "steal")
+    folds = True
 
     def __init__(self, url: str):
         self.options = cfg.Store(url=cfg.Store(url=url).url, lock_timeout=cfg.Secs(5))
@@ -98,6 +104,7 @@ class SqlitePlace:
     """A file."""
 
     kinds = ("die", "lose", "odd")
+    folds = False
 
     def __init__(self, path: str):
         self.options = cfg.Store(url=f"sqlite:///{path}", lock_timeout=cfg.Secs(5), synchronous_commit="off")

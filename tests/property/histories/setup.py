@@ -46,6 +46,11 @@ class Setup(Struct, frozen=True):
         return self.how == "hard"
 
     @property
+    def chains(self) -> bool:
+        """Whether a row may have fields of several records."""
+        return self.mode == "upsert" and (self.keep or self.how == "soft")
+
+    @property
     def stored(self) -> tuple[str, ...]:
         """The columns of the table in order; `gone` is the mark of soft deletes."""
         fields = tuple(name for name in FIELDS if name != "ts" or self.ts_stored)
