@@ -49,7 +49,8 @@ class BrokerQuestions:
         return {
             (one.topic, one.partition): future.result().offset
             for one, future in answers.items()
-            if future.exception() is None
+            # Without a leader there is an answer, but no offset in it.
+            if future.exception() is None and future.result().offset >= 0
         }
 
     def ask_group(self) -> None:

@@ -3,13 +3,15 @@
 import os
 import signal
 import time
+from concurrent.futures import Future
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, NewPartitions  # type: ignore[attr-defined]
 
 from ingestd.board import Board, Lane, take_lane
 from ingestd.embedded.kafka import KafkaServer
+from ingestd.membership.broker import BrokerQuestions
 from ingestd.membership.offsets import next_offsets
 from tests.fix_servers import MakeTopic, Produce
 from tests.membership.conftest import Host, Member
@@ -197,3 +199,13 @@ def test_only_claimed_and_assigned_cursors_are_mirrored() -> None:
     for partition, offset in ((0, 5), (1, -1), (2, 9)):
         board.set(take_lane(board, 0, partition), Lane.NEXT_OFFSET, offset)
     assert next_offsets(board, ["t"], frozenset({("t", 0), ("t", 1)})) == {("t", 0): 5}
+
+
+def test_partition_without_a_leader_has_no_log_end_below_zero() -> None:
+    """As one would be shown on the page, and be reached at once by `run --until-caught-up`."""
+    questions = BrokerQuestions({"bootstrap.servers": "127.0.0.1:1"}, "g")
+    for partition, offset in enumerate((7, OFFSET_INVALID)):
+        answer: Future[ListOffsetsResultInfo] = Future()
+        answer.set_result(ListOffsetsResultInfo(offset, -1, -1))
+        questions._log_ends[TopicPartition("t", partition)] = answer
+    assert questions.log_ends() == {("t", 0): 7}
