@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ingestd import __version__, logs
-from ingestd.errors import ConfigError, IngestdError
+from ingestd.errors import ConfigError, ExitCode, IngestdError, Retryable
 
 COMMANDS = ("run", "check", "status", "offsets", "dead-letters", "verify", "query", "contract", "init", "dev", "demo")
 """Each is a module in ingestd.commands with add_parser(subparsers), which sets `main`: a function (args) -> int."""
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except IngestdError as error:
         print(f"ingestd: error: {error}", file=sys.stderr)
-        return int(error.exit_code)
+        # What a daemon would try again: a command ends, and says that a server is missing.
+        return int(ExitCode.STARTUP if isinstance(error, Retryable) else error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -156,7 +156,8 @@ class KafkaSource:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise Retryable(f"topic {self._topic} not found; create it, or mend pipeline.topic") from error
-            raise Retryable(f"Kafka, topic {self._topic}: {error.args[0].str()}") from error
+            place = f"Kafka at {self._settings['bootstrap.servers']}, topic {self._topic}"
+            raise Retryable(f"{place}: {error.args[0].str()}; `ingestd check` says what is wrong") from error
         return str(found.topic_id), [partition.id for partition in found.partitions]
 
     def start_offsets(self, partitions: Sequence[int], start: str) -> dict[int, int]:

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ingestd.cli import main
 from ingestd.config import options as cfg
-from ingestd.errors import LeaseLost, StartupError
+from ingestd.errors import ExitCode, LeaseLost, StartupError
 from ingestd.preflight.findings import State
 from ingestd.preflight.sqlite import examine_sqlite
 from ingestd.stores.cursors import Move
@@ -119,3 +120,23 @@ def test_cursor_of_a_dead_worker_is_moved_and_the_zombie_is_fenced(bench: MakeBe
 def test_unknown_file_has_no_cursors(path: str) -> None:
     assert read_cursor_rows(path, KEY) == []
     assert not os.path.exists(path)
+
+
+def test_command_does_not_end_as_a_crash_when_no_broker_answers(
+    bench: MakeBench, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench("CREATE TABLE orders (id TEXT)", {"id": "text"})
+    file = tmp_path / "ingestd.toml"
+    file.write_text(f"""
+        kafka = {{ bootstrap_servers = "127.0.0.1:1", group_id = "g" }}
+        store = {{ url = "sqlite:///{path}" }}
+        [[pipeline]]
+        name = "p"
+        topic = "orders"
+        column = [{{ name = "id", type = "text" }}]
+        table = {{ name = "orders" }}
+    """)
+    monkeypatch.setattr("ingestd.source.kafka._METADATA_TIMEOUT_SECS", 1)
+    assert main(["offsets", "show", "--config", str(file)]) == ExitCode.STARTUP
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "127.0.0.1:1" in said[0] and "ingestd check" in said[0]
