@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 STORES = 120
@@ -17,15 +16,14 @@ class Stamps:
     so that a seeded run makes the same records each time.
     """
 
-    def __init__(self, start: int | None = None, clock_ns: Callable[[], int] = time.time_ns):
+    def __init__(self, start: int | None = None):
         self._fixed_us = None if start is None else start * 1_000_000
-        self._clock_ns = clock_ns
         self._last_us = 0
 
     def take(self, count: int) -> list[bytes]:
         """The next `count` times."""
         if self._fixed_us is None:
-            first, step = max(self._clock_ns() // 1000, self._last_us + 1), 1
+            first, step = max(time.time_ns() // 1000, self._last_us + 1), 1
         else:
             first, step = self._fixed_us, 1000
             self._fixed_us += count * step

@@ -97,8 +97,6 @@ def start_stack(
     database: str | None = None,
     kafka_port: int | None = None,
     postgres_port: int | None = None,
-    kafka_properties: Mapping[str, str] | None = None,
-    postgres_settings: Mapping[str, str] | None = None,
 ) -> Stack:
     """Running servers on 127.0.0.1, on free ports unless given, ready for clients.
 
@@ -109,8 +107,8 @@ def start_stack(
     """
     request = {
         "directory": None if directory is None else str(Path(directory).absolute()),
-        "kafka": {"port": kafka_port, "properties": dict(kafka_properties or {})} if kafka else None,
-        "postgres": {"port": postgres_port, "settings": dict(postgres_settings or {})} if postgres else None,
+        "kafka": {"port": kafka_port} if kafka else None,
+        "postgres": {"port": postgres_port} if postgres else None,
         "database": database,
     }
     # -P: a file of the working directory must not shadow a module.

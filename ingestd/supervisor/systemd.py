@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import MutableMapping
 
 
 class Notifier:
@@ -12,10 +11,10 @@ class Notifier:
     The variables are removed from the environment: no child process may speak for the daemon.
     """
 
-    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
-        self._address = environment.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
-        usec = environment.pop("WATCHDOG_USEC", "")
-        pid = environment.pop("WATCHDOG_PID", "")
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        usec = os.environ.pop("WATCHDOG_USEC", "")
+        pid = os.environ.pop("WATCHDOG_PID", "")
         mine = not pid or pid == str(os.getpid())
         self.watchdog_secs = int(usec) / 2e6 if self._address and usec.isdigit() and mine else None
         """Send "WATCHDOG=1" this often (half of the manager's patience); None: no watchdog."""

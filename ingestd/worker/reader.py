@@ -156,20 +156,19 @@ class Handoff:
 class Reader(threading.Thread):
     """Reads and decodes until stopped. Anything it raises comes out of `Handoff.take`."""
 
-    def __init__(self, source: Source, decode: Decode, handoff: Handoff, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, source: Source, decode: Decode, handoff: Handoff):
         super().__init__(name="reader", daemon=True)
         self._source = source
         self._decode = decode
         self._handoff = handoff
-        self._clock = clock
         self._stopping = threading.Event()
-        self.turned_at = clock()
+        self.turned_at = time.monotonic()
         """When the loop last came round, or stood in `put`: a reader that hangs stops the worker's heartbeat."""
 
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self.turned_at = self._clock()
+                self.turned_at = time.monotonic()
                 self._turn()
         except BaseException as error:
             self._handoff.fail(error)
