@@ -49,6 +49,12 @@ def test_upsert_that_cannot_work_is_refused_with_its_place(tmp_path: Path, table
     assert any(expected in problem and "pipeline[0].table" in problem for problem in found), found
 
 
+def test_column_named_like_one_of_staging_does_not_halt_the_daemon(tmp_path: Path) -> None:
+    columns = '{ name = "id", type = "text", required = true }, { name = "ingestd_offset", type = "int8" }'
+    (found,) = problems(tmp_path, _text(_UPSERT, columns))
+    assert 'pipeline[0].column[1].name: "ingestd_offset" begins with ingestd_' in found
+
+
 def test_version_and_delete_without_upsert_are_refused(tmp_path: Path) -> None:
     columns = '{ name = "id", type = "text", required = true }, { name = "ts", type = "int8" }'
     table = 'mode = "insert"\nkey = ["id"]\nversion = "ts"\ndelete = { how = "hard", when = { ts = 1 } }'

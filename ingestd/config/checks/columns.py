@@ -20,6 +20,8 @@ _TYPES: dict[str, tuple[str, ...]] = {
     "timestamp": ("timestamptz", "timestamp", "epoch", "int8"),
     "now": ("timestamptz", "timestamp", "epoch", "int8", *_TEXTS),
 }
+_OWN_PREFIX = "ingestd_"
+"""Staging has columns of its own beside those of the table."""
 _READ_FROM_VALUES = ("default", "epoch", "assume_utc", "keep_when_absent")
 
 
@@ -37,6 +39,11 @@ def _problems(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         for index, column in enumerate(columns):
             for option, message in _source_problems(column):
                 yield f"{place}column[{index}].{option}", message
+            if column.name is not None and column.name.startswith(_OWN_PREFIX):
+                message = (
+                    f'"{column.name}" begins with {_OWN_PREFIX}, like columns that ingestd adds; name it otherwise'
+                )
+                yield f"{place}column[{index}].name", message
     yield from _use_problems(pipeline)
     yield from _unknown_problems(pipeline)
     yield from _version_problems(pipeline)
