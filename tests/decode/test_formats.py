@@ -1,5 +1,6 @@
 """MessagePack, raw bytes, and the parts of the registry's formats that need no registry."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -185,6 +186,26 @@ def test_avro_array_of_nothing_cannot_fill_the_memory() -> None:
         holder = {"type": "record", "name": "H", "fields": [{"name": "a", "type": {"type": "array", "items": items}}]}
         with pytest.raises(Unreadable, match="without bytes"):
             avro(holder)
+
+
+def _doubling(leaf: str, levels: int) -> Registered:
+    """Records that have two fields of the one before."""
+    texts = [
+        json.dumps({"type": "record", "name": f"r{n}", "fields": [{"name": name, "type": inner} for name in "ab"]})
+        for n, inner in enumerate([leaf, *(f"r{n}" for n in range(levels - 1))])
+    ]
+    return Registered("AVRO", texts[-1], {f"r{n}": text for n, text in enumerate(texts[:-1])})
+
+
+def test_avro_schema_of_a_billion_paths_does_not_stop_the_worker() -> None:
+    with pytest.raises(Unreadable, match="EOFError"):
+        avro_reader(_doubling("long", 40))(HEADER + b"\2")
+
+
+def test_avro_records_of_nothing_cannot_fill_the_memory() -> None:
+    with pytest.raises(Unreadable, match="values without bytes"):
+        avro_reader(_doubling("null", 40))
+    assert avro_reader(_doubling("null", 2))(HEADER) == b'{"a":{"a":null,"b":null},"b":{"a":null,"b":null}}'
 
 
 def test_avro_value_nested_without_end_does_not_kill_the_process() -> None:

@@ -28,8 +28,12 @@ and 5,000 levels overflow its stack and kill the process. Longer ones are read b
 which raises RecursionError."""
 
 
-class _EndlessArrayError(Exception):
-    """An array's items take no bytes: nothing bounds its length."""
+_MOST_WITHOUT_BYTES = 1000
+"""Values that a record of no bytes may hold."""
+
+
+class _EndlessError(Exception):
+    """Items of an array, or very many values of a record, take no bytes: nothing bounds them."""
 
 
 def avro_reader(schema: Registered) -> Callable[[bytes], bytes]:
@@ -45,9 +49,11 @@ def avro_reader(schema: Registered) -> Callable[[bytes], bytes]:
     except (SchemaParseException, UnknownType, msgspec.DecodeError, *_FAULTS) as error:
         raise Unreadable(f"its Avro schema cannot be used: {str(error)[:200]}") from None
     try:
-        safely_below_bytes = _DEEPEST_BYTES if _nests_itself(parsed, named, ()) else sys.maxsize
-    except _EndlessArrayError:
-        raise Unreadable("its Avro schema has arrays of values without bytes: a few bytes could be endless") from None
+        safely_below_bytes = _DEEPEST_BYTES if _nests_itself(parsed, named, (), set()) else sys.maxsize
+    except _EndlessError:
+        raise Unreadable(
+            "its Avro schema has arrays, or thousands, of values without bytes: a few bytes could be endless"
+        ) from None
 
     def read(value: bytes) -> bytes:
         stream = BytesIO(value)
@@ -67,39 +73,49 @@ def avro_reader(schema: Registered) -> Callable[[bytes], bytes]:
     return read
 
 
-def _nests_itself(schema: Any, named: dict[str, Any], outer: tuple[str, ...]) -> bool:
-    """Whether a record can hold one of its own type, at any depth. Raises _EndlessArrayError."""
+def _nests_itself(schema: Any, named: dict[str, Any], outer: tuple[str, ...], seen: set[str]) -> bool:
+    """Whether a record can hold one of its own type, at any depth. Raises _EndlessError.
+
+    `seen` are records that were looked at: thirty, each with two fields of the next, are a billion paths.
+    """
     if isinstance(schema, str):
         if schema in outer:
             return True
-        return schema in named and _nests_itself(named[schema], named, outer)
+        return schema in named and schema not in seen and _nests_itself(named[schema], named, outer, seen)
     if isinstance(schema, list):
-        return any([_nests_itself(branch, named, outer) for branch in schema])
+        return any([_nests_itself(branch, named, outer, seen) for branch in schema])
     match schema["type"]:
         case "array":
-            if _is_weightless(schema["items"], named, ()):
-                raise _EndlessArrayError
-            return _nests_itself(schema["items"], named, outer)
+            if _weightless(schema["items"], named, {}):
+                raise _EndlessError
+            return _nests_itself(schema["items"], named, outer, seen)
         case "map":
-            return _nests_itself(schema["values"], named, outer)
+            return _nests_itself(schema["values"], named, outer, seen)
         case "record" | "error":
+            seen.add(schema["name"])
+            if _weightless(schema, named, {}) > _MOST_WITHOUT_BYTES:
+                raise _EndlessError
             outer = (*outer, schema["name"])
-            return any([_nests_itself(field["type"], named, outer) for field in schema["fields"]])
+            return any([_nests_itself(field["type"], named, outer, seen) for field in schema["fields"]])
         case kind:
-            return isinstance(kind, dict | list) and _nests_itself(kind, named, outer)
+            return isinstance(kind, dict | list) and _nests_itself(kind, named, outer, seen)
 
 
-def _is_weightless(schema: Any, named: dict[str, Any], outer: tuple[str, ...]) -> bool:
+def _weightless(schema: Any, named: dict[str, Any], known: dict[str, int]) -> int:
+    """How many values a value of no bytes holds; 0 when it takes bytes. `known`: of records that were looked at."""
     if isinstance(schema, str):
-        inner = schema in named and schema not in outer
-        return _is_weightless(named[schema], named, outer) if inner else schema == "null"
+        if schema not in named:
+            return int(schema == "null")
+        return known[schema] if schema in known else _weightless(named[schema], named, known)
     if isinstance(schema, list):
-        return False
+        return 0
     match schema["type"]:
         case "record" | "error":
-            outer = (*outer, schema["name"])
-            return all(_is_weightless(field["type"], named, outer) for field in schema["fields"])
+            known[schema["name"]] = 0  # until all of it is known: one that holds itself has no end
+            fields = [_weightless(field["type"], named, known) for field in schema["fields"]]
+            known[schema["name"]] = 1 + sum(fields) if all(fields) else 0
+            return known[schema["name"]]
         case "fixed":
-            return bool(schema["size"] == 0)
+            return int(schema["size"] == 0)
         case kind:
-            return bool(kind == "null")
+            return int(kind == "null")
