@@ -55,6 +55,12 @@ def test_column_named_like_one_of_staging_does_not_halt_the_daemon(tmp_path: Pat
     assert 'pipeline[0].column[1].name: "ingestd_offset" begins with ingestd_' in found
 
 
+def test_table_of_the_ledger_is_not_taken_for_the_pipelines_own(tmp_path: Path) -> None:
+    columns = '{ name = "id", type = "text" }'
+    (found,) = problems(tmp_path, whole(columns, table='\n[pipeline.table]\nname = "ingestd.cursors"\n'))
+    assert 'pipeline[0].table.name: "ingestd.cursors" is in the schema of the ledger' in found
+
+
 def test_version_and_delete_without_upsert_are_refused(tmp_path: Path) -> None:
     columns = '{ name = "id", type = "text", required = true }, { name = "ts", type = "int8" }'
     table = 'mode = "insert"\nkey = ["id"]\nversion = "ts"\ndelete = { how = "hard", when = { ts = 1 } }'

@@ -267,6 +267,8 @@ def _check_table(pipeline: Pipeline, path: str, findings: Findings) -> None:
         parts = table.name.split(".")
         if len(parts) > 2 or "" in parts:
             findings.add(f"{path}.name", f'"{table.name}" must be "table" or "schema.table"')
+        if parts[0] == "ingestd" and len(parts) == 2:
+            findings.add(f"{path}.name", f'"{table.name}" is in the schema of the ledger; name one in another schema')
         for part in parts:
             _check_identifier(part, f"{path}.name", findings)
     if table.mode == "insert" and not table.key and not findings.spoiled(f"{path}.key"):
