@@ -24,6 +24,8 @@ CHUNK_RECORDS = 2_000
 _METADATA_TIMEOUT_SECS = 10
 _PAUSE_SECS = 0.1
 _CHECK_TOPIC_SECS = 1.0
+_CHECK_IDLE_TOPIC_SECS = 10.0
+_IDLE_TIMEOUT_SECS = 2
 
 # These guard exactly-once: a user's property of the same name is refused when the file is loaded.
 _OWN_SETTINGS = {
@@ -79,6 +81,7 @@ class KafkaSource:
         not delivered. "" where the broker tells none.
         """
         self._topic_id = topic_id
+        self._checked_at = time.monotonic()
         self._next = dict(starts)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in starts.items()])
 
@@ -92,6 +95,7 @@ class KafkaSource:
             self._raise_for(self._pending.pop(0))
         first = self._consumer.poll(timeout_secs)
         if first is None:
+            self._check_idle_topic()
             return self._checked(self._chunk([])), False
         # consume(n, t) would wait out its whole t; with 0 it takes what is there.
         records = [first, *self._consumer.consume(self._chunk_records - 1, 0)]
@@ -114,9 +118,24 @@ class KafkaSource:
             return chunk
         found, _ = self.topic_state()
         self._checked_at = self._delivered_at = time.monotonic()
+        self._require_same(found)
+        return chunk
+
+    def _check_idle_topic(self) -> None:
+        """A client that knows later leader epochs reads nothing of a topic that was created again, and says nothing."""
+        now = time.monotonic()
+        if not self._topic_id or now - self._checked_at < _CHECK_IDLE_TOPIC_SECS:
+            return
+        self._checked_at = now
+        try:
+            found, _ = self.topic_state(_IDLE_TIMEOUT_SECS)
+        except Retryable:
+            return  # no answer is no other topic: the client itself waits for the broker
+        self._require_same(found)
+
+    def _require_same(self, found: str) -> None:
         if found != self._topic_id:
             raise Retryable(f"topic {self._topic} was deleted and created again (id {self._topic_id} became {found})")
-        return chunk
 
     def _chunk(self, records: list[Message]) -> Chunk | None:
         """The chunk up to `position()`, which also counts what is not a record."""
@@ -147,11 +166,12 @@ class KafkaSource:
         except KafkaException as error:
             raise Retryable(f"Kafka, {self._topic}-{partition}: {error.args[0].str()}") from error
 
-    def topic_state(self) -> tuple[str, list[int]]:
+    def topic_state(self, timeout_secs: float | None = None) -> tuple[str, list[int]]:
         """(topic id, partitions); the id is "" where the broker tells none. Raises: Retryable."""
         try:
+            asked_secs = _METADATA_TIMEOUT_SECS if timeout_secs is None else timeout_secs
             self._admin = self._admin or AdminClient(self._settings)
-            wanted = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_METADATA_TIMEOUT_SECS)
+            wanted = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=asked_secs)
             found = wanted[self._topic].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

@@ -201,6 +201,19 @@ def test_topic_created_again_halts(topic: MakeTopic, source: MakeSource, produce
         check_position(one, name, 0, 5, (before, after))
 
 
+def test_topic_created_again_is_not_missed_while_nothing_is_delivered(
+    topic: MakeTopic, source: MakeSource, admin: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = topic()
+    one = source(name)
+    one.seek({0: 0}, one.topic_state()[0])
+    _create_again(name, admin)
+    assert one.next_chunk(0)[0] is None, "not asked yet"
+    monkeypatch.setattr("ingestd.source.kafka._CHECK_IDLE_TOPIC_SECS", 0.0)
+    with pytest.raises(Retryable, match="deleted and created again"):
+        one.next_chunk(0)
+
+
 def _create_again(name: str, admin: AdminClient) -> None:
     admin.delete_topics([name])[name].result(10)
     deadline = time.monotonic() + 10
