@@ -28,7 +28,7 @@ class Built(Struct):
 
 Builder = Callable[[list[Any]], Built]
 
-NUL = "holds a NUL character, which PostgreSQL cannot store"
+NUL = "holds a NUL character, which no text column can store"
 _JSON_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
 _UUID_TEXT = 36

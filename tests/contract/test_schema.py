@@ -269,7 +269,7 @@ def said_differently(record: Any, columns: list[dict[str, Any]]) -> bool:
     return ("jsonb" in kinds and "\\u0000" in text) or (ruled and re.search(r'"[0-9.]+"', text) is not None)
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(TREES, st.lists(RECORD, min_size=1, max_size=8))
 def test_schema_and_contract_agree_on_records(
     trees: list[tuple[str, dict[str, Any], bool]], records: list[dict[str, Any]]
@@ -289,7 +289,7 @@ def test_schema_and_contract_agree_on_records(
             )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(TREES)
 def test_any_contract_comes_back_as_it_went(trees: list[tuple[str, dict[str, Any], bool]]) -> None:
     columns = [

@@ -53,7 +53,7 @@ def stored(column: str, value: bytes, on_bad: str, **by_column: str) -> object:
     return rows.columns.column(column).to_pylist()[1]
 
 
-NUL = "refused: holds a NUL character, which PostgreSQL cannot store"
+NUL = "refused: holds a NUL character, which no text column can store"
 
 
 @pytest.mark.parametrize(
