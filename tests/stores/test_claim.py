@@ -12,7 +12,7 @@ from ingestd.batch import Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, LeaseLost
 from ingestd.stores.postgres.store import PostgresStore
-from tests.sinks.contracts import ask
+from tests.sinks.contracts import Bench, ask, pipeline_of
 from tests.stores.conftest import KEY, MakeStore
 
 
@@ -182,3 +182,14 @@ def test_claim_that_was_never_answered_does_not_take_the_next_owners_lease(store
     with pytest.raises(LeaseLost):
         old.claim([0], _from_zero)
     _commit(new, 0, 5, lease.epoch)
+
+
+def test_date_style_of_a_database_does_not_crash_the_worker(database: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    ask(database, f"ALTER DATABASE \"{name}\" SET DateStyle = 'SQL, DMY'")
+    bench = Bench(database, pipeline_of({"id": "text"}, create=True))
+    bench.commit([{"id": "a"}])
+    bench.claim([0])
+    bench.commit([{"id": "b"}], 1)
+    bench.store.close()
+    assert ask(database, "SELECT id FROM orders ORDER BY id") == [("a",), ("b",)]

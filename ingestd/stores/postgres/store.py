@@ -48,6 +48,9 @@ def connect(url: str, application_name: str) -> psycopg.Connection[Any]:
             keepalives_count=3,
             tcp_user_timeout=30_000,
         )
+        # psycopg reads no times in another style, which a database or a role may have as its default.
+        connection.execute("SELECT set_config('DateStyle', 'ISO', false)")
+        connection.commit()
     except psycopg.Error as error:
         raise connect_error(error, place(url)) from error
     connection.isolation_level = IsolationLevel.READ_COMMITTED
