@@ -34,6 +34,18 @@ def test_mended_records_are_rows_and_leave_no_letter(desk: MakeDesk) -> None:
     assert one.bench.column() == ["first", "k1", "k2", "k3", "k4", "k5", "last"]
 
 
+@pytest.mark.parametrize("version", ["offset", "ts"])
+def test_of_equal_letters_of_one_key_the_older_does_not_stay(desk: MakeDesk, version: str) -> None:
+    pipeline = pipeline_of({"id": "text", "v": "int4", "w": "text", "ts": "int4"})
+    table = msgspec.structs.replace(pipeline.table, mode="upsert", version=version)
+    ddl = "CREATE TABLE orders (id text PRIMARY KEY, v int CHECK (v > 0), w text, ts int)"
+    one = desk(ddl=ddl, pipeline=msgspec.structs.replace(pipeline, table=table))
+    one.bench.commit([{"id": "k", "v": -1, "w": w, "ts": 1} for w in ("older", "later")])
+    assert len(one.letters()) == 2
+    one.redrive(fix=["v = 1"])
+    assert one.bench.column("w") == ["later"]
+
+
 def test_ledger_adds_up_after_redrive_and_drop(desk: MakeDesk) -> None:
     one = desk()
     refused_by_check(one)

@@ -87,7 +87,11 @@ class SqliteTableSink:
         if self._versions is not None:
             return self._versions.write(batch, kinds, kind_of, tx)
         block = _Block(tx.cursor, self._connection, self._sql, batch, self._pipeline.table)
+        won = False
         for start, end, number in runs(kind_of, batch.count):
+            if kinds[number].replayed and any(batch.repeats[start : end + 1]):
+                won = block.write_in_turn(start, end, kinds[number], won)
+                continue
             step = self._block_rows if way is Way.DIRECT else 1
             for at in range(start, end, step):
                 block.write(at, min(step, end - at), kinds[number])
@@ -130,6 +134,22 @@ class _Block:
                 self.write(n, 1, kind)
         elif error is not None and not (kind.kept and self._update(at, kind, error)):
             self.dead.append(self._refused(at, error))
+
+    def write_in_turn(self, start: int, end: int, kind: Kind, won: bool) -> bool:
+        """Replayed rows one by one; `won` tells, before and after, whether the last one was written.
+
+        A row is later than one of its key that this same batch has written, as it would have been without a replay.
+        """
+        for n in range(start, end):
+            later = won and self._batch.repeats[n]
+            before = self._written
+            self.write(n, 1, Kind(kind.deletes, not later, kind.kept))
+            won = later or self._written > before
+        return won
+
+    @property
+    def _written(self) -> int:
+        return self.counts.inserted + self.counts.updated + self.counts.deleted
 
     def _update(self, at: int, kind: Kind, refused: sqlite3.Error) -> bool:
         """Whether a record that lacks what a new row needs is settled: its row is there, or there is none to delete."""
