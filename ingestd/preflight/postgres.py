@@ -75,7 +75,9 @@ def examine_postgres(config: Config) -> Iterator[Finding]:
 
 
 def _connect(opened: ExitStack, url: str) -> Connection:
-    connection = opened.enter_context(psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_SECS, autocommit=True))
+    connection = opened.enter_context(
+        psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_SECS, client_encoding="UTF8", autocommit=True)
+    )
     for name, value in (("statement_timeout", "10s"), ("lock_timeout", "5s")):
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))
     return connection
@@ -221,6 +223,8 @@ def _try_to_create(connection: Connection, pipeline: Pipeline, schema: Schema) -
         quoted, role = sql.Identifier(in_schema).as_string(), sql.Identifier(connection.info.user).as_string()
         return f"no privilege to create it: {_first_line(error)}", f"GRANT CREATE ON SCHEMA {quoted} TO {role};"
     except psycopg.errors.InvalidSchemaName:
+        if _parts(table.name)["schema"] is None:
+            return "no schema of the search path exists", f'name the schema: "schema.{table.name}", or mend search_path'
         return f"schema {in_schema} does not exist", f"CREATE SCHEMA {sql.Identifier(in_schema).as_string()};"
     except psycopg.Error as error:
         return f"cannot be created: {_first_line(error)}", f"mend {table.ddl}" if table.ddl else "mend the columns"

@@ -195,6 +195,25 @@ def test_memory_of_another_key_is_not_first_found_by_the_daemon(database: str, t
     assert "it has k1 bigint, wanted k1 text" in found["message"]
 
 
+def test_names_of_a_database_that_is_not_utf8_are_not_garbled(postgres: PostgresServer, tmp_path: Path) -> None:
+    execute(postgres.url(), "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        table = 'name = "lä"\nmode = "append"'
+        execute(postgres.url("latin") + "?client_encoding=utf8", 'CREATE TABLE "lä" (id text, amount numeric(10,2))')
+        answer = run_check(write_config(tmp_path, url=postgres.url("latin"), table=table))
+        assert answer.of("table lä")[0]["message"] == "fits, 2 columns"
+    finally:
+        execute(postgres.url(), "DROP DATABASE latin")
+
+
+def test_search_path_without_a_schema_is_not_called_a_missing_schema_public(database: str, tmp_path: Path) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    execute(database, f'ALTER DATABASE "{name}" SET search_path = nowhere')
+    table = 'name = "events"\nmode = "append"\ncreate = true'
+    answer = run_check(write_config(tmp_path, url=database, table=table))
+    assert "no schema of the search path exists" in answer.of("table events")[0]["message"]
+
+
 def test_missing_schema_is_made_by_the_printed_statement(database: str, tmp_path: Path) -> None:
     table = 'name = "sink.events"\nmode = "insert"\nkey = ["id"]\ncreate = true'
     path = write_config(tmp_path, url=database, table=table)
