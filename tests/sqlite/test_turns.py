@@ -41,3 +41,19 @@ def test_greedy_process_gives_way_after_each_transaction(tmp_path: Path) -> None
         os.waitpid(hog, 0)
     # The one under way, and one that began before this process could ask.
     assert sorted(waited)[25] <= 2, waited
+
+
+def test_turns_that_nobody_needs_any_more_keep_no_file_open(tmp_path: Path) -> None:
+    def opened() -> int:
+        return sum(os.readlink(f"/proc/self/fd/{fd}") == path for fd in os.listdir("/proc/self/fd") if _is_open(fd))
+
+    path = str(tmp_path / "lock")
+    turns = Turns(path)
+    with turns.turn():
+        assert opened() == 1
+    del turns
+    assert opened() == 0
+
+
+def _is_open(fd: str) -> bool:
+    return os.path.islink(f"/proc/self/fd/{fd}")

@@ -6,6 +6,7 @@ has committed, and one with a lone record would wait for seconds.
 
 import fcntl
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ class Turns:
         """The turn, for one transaction; waits until those before have had theirs. Raises: OSError."""
         if self._file is None:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            weakref.finalize(self, os.close, self._file)
         # The kernel lets those who wait go first: of 30 waits beside a process without a pause none saw a second turn.
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
