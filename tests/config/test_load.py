@@ -42,6 +42,15 @@ def test_units_and_defaults(tmp_path: Path) -> None:
     assert config.pipeline[0].column[0].required
 
 
+@pytest.mark.parametrize(("options", "expected"), [("", 100_000), ("batch = { max_rows = 7 }", 7)])
+def test_batches_are_larger_with_sqlite_unless_the_file_says_how_large(
+    tmp_path: Path, options: str, expected: int
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(KAFKA + '[store]\nurl = "sqlite:///x.db"\n' + pipeline(options=options))
+    assert load(path, {}).pipeline[0].batch.max_rows == expected
+
+
 def test_all_problems_come_at_once_with_line_and_path(tmp_path: Path) -> None:
     text = (
         KAFKA + STORE + pipeline('\n{ name = "id", type = "strng" },\n{ nam = "x", type = "text" },\n', 'start = "now"')

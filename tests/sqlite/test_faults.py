@@ -94,15 +94,18 @@ def test_worker_stopped_in_a_transaction_is_killed_and_the_others_go_on(
     assert here.finish().problems == []
 
 
-def test_locked_file_is_waited_for_and_said(flow: MakeFlow, log: str) -> None:
+def test_locked_file_is_waited_for_and_said(flow: MakeFlow, log: str, topic: MakeTopic, produce: Produce) -> None:
     here = flow(log)
+    here.other = topic()
     daemon = here.start()
-    here.wait_for_progress(1)
+    daemon.wait(lambda: here.cursors("other"), "the claim of the other pipeline")
     workers = daemon.workers()
     with locked(here.path):
+        # A worker in full flow may let nobody in before the log's end: this record comes while the lock is held.
+        produce(here.other, ['{"id": 1}'])
         daemon.wait(lambda: daemon.events("retrying"), "the worker says that it waits", 20)
     assert "database is locked" in daemon.events("retrying")[0]["reason"]
-    here.wait_for_progress(1)
+    daemon.wait(lambda: here.cursors("other")[0] == 1, "the other pipeline's record", 20)
     assert daemon.workers() == workers
     assert here.finish().problems == []
 

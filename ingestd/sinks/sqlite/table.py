@@ -39,6 +39,8 @@ class SqliteTableSink:
         self._versions = SqliteVersions(pipeline, self._sql) if delete and delete.how == "hard" else None
         self._connection: sqlite3.Connection | None = None
         self._block_rows = _BLOCK_ROWS
+        self._keys_are_new = True
+        """Whether the last rows of an upsert all were new: then the next may be, too."""
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Make or verify the table. Commits. Raises: Halt naming every misfit with the DDL that mends it."""
@@ -86,7 +88,7 @@ class SqliteTableSink:
             kinds, kind_of = with_replayed(batch, tx)
         if self._versions is not None:
             return self._versions.write(batch, kinds, kind_of, tx)
-        block = _Block(tx.cursor, self._connection, self._sql, batch, self._pipeline.table)
+        block = _Block(tx.cursor, self._connection, self._sql, batch, self._pipeline.table, self._keys_are_new)
         won = False
         for start, end, number in runs(kind_of, batch.count):
             if kinds[number].replayed and any(batch.repeats[start : end + 1]):
@@ -95,6 +97,7 @@ class SqliteTableSink:
             step = self._block_rows if way is Way.DIRECT else 1
             for at in range(start, end, step):
                 block.write(at, min(step, end - at), kinds[number])
+        self._keys_are_new = block.keys_are_new
         return Outcome(block.counts, block.dead)
 
 
@@ -108,7 +111,9 @@ class _Block:
         sql: TableSql,
         batch: SqliteBatch,
         table: cfg.Table,
+        keys_are_new: bool,
     ):
+        self.keys_are_new = keys_are_new
         self._cursor = cursor
         self._connection = connection
         self._sql = sql
@@ -172,6 +177,10 @@ class _Block:
         # A statement that fails may leave its first rows behind (RAISE(FAIL), a constraint ON CONFLICT FAIL).
         cursor.execute("SAVEPOINT ingestd")
         try:
+            if not statement and self._add(at, count, kind):
+                cursor.execute("RELEASE ingestd")
+                self.counts.inserted += count
+                return None
             new = self._new_keys(at, count) if self._table.mode == "upsert" else 0
             changed = cursor.execute(statement or self._sql.insert(kind, count), self._batch.row(at, count)).rowcount
         except sqlite3.Error as error:
@@ -185,8 +194,23 @@ class _Block:
             cursor.execute("RELEASE ingestd")
             return error
         cursor.execute("RELEASE ingestd")
+        self.keys_are_new = new == count
         self._count(count, changed, new, kind)
         return None
+
+    def _add(self, at: int, count: int, kind: Kind) -> bool:
+        """Whether an upsert could insert all rows: then nobody must ask which keys are there. Else none was."""
+        if self._table.mode != "upsert" or not self.keys_are_new:
+            return False
+        try:
+            added = self._cursor.execute(self._sql.add(kind, count), self._batch.row(at, count)).rowcount
+        except sqlite3.IntegrityError:
+            if not self._connection.in_transaction:
+                raise
+            added = 0
+        if added != count:
+            self._cursor.execute("ROLLBACK TO ingestd")
+        return added == count
 
     def _new_keys(self, at: int, count: int) -> int:
         """How many rows this block will add: its keys without those that are there."""

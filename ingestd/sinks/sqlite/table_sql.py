@@ -23,15 +23,12 @@ class TableSql:
         self._mark = table.delete.mark if table.delete and table.delete.how == "soft" else None
         # A batch uses few; they are long, and SQLite's own cache goes by the text.
         self.insert = lru_cache(maxsize=256)(self._insert)
+        self.add = lru_cache(maxsize=64)(self._add)
         self.existing = lru_cache(maxsize=16)(self._existing)
 
     def _insert(self, kind: Kind, rows: int, guarded: bool = True) -> str:
         """INSERT of so many rows of this kind; the table's mode says what a conflict does."""
-        columns = names(self.columns)
-        values = ", ".join("?" * len(self.columns))
-        if self._mark is not None:
-            columns, values = f"{columns}, {quoted(self._mark)}", f"{values}, {int(kind.deletes)}"
-        into = f"INSERT INTO {self._name} ({columns}) VALUES " + ", ".join([f"({values})"] * rows)
+        into = self._add(kind, rows)
         mode = self._pipeline.table.mode
         if mode == "append":
             return into
@@ -40,6 +37,14 @@ class TableSql:
             return f"{conflict} NOTHING"
         where = f" WHERE {self._guard(kind, 'excluded.{}')}" if guarded and self.is_guarded else ""
         return f"{conflict} UPDATE SET {self._assignments(kind, 'excluded.{}')}{where}"
+
+    def _add(self, kind: Kind, rows: int) -> str:
+        """INSERT of so many rows of this kind that fails where a key is there."""
+        columns = names(self.columns)
+        values = ", ".join("?" * len(self.columns))
+        if self._mark is not None:
+            columns, values = f"{columns}, {quoted(self._mark)}", f"{values}, {int(kind.deletes)}"
+        return f"INSERT INTO {self._name} ({columns}) VALUES " + ", ".join([f"({values})"] * rows)
 
     def update(self, kind: Kind, guarded: bool = True) -> str:
         """UPDATE of the row of one key, from the same values as INSERT.
