@@ -64,7 +64,7 @@ def _gaps(books: Books, key: LedgerKey, table: str, lineage: Lineage, account: P
             twice.append((step.offset, step.offset + 1))
         else:
             gaps.append((step.offset + 1, step.next_offset))
-    # Only what was read once must be there once: after a rewind append writes again, and a mended record is a row too.
+    # Only what was read once must be there once: a rebuild may have written again, and a mended record is a row too.
     if wrong := minus(union(twice), account.read_again):
         traced.problems.append(f"{key.topic}-{account.partition}: {written(wrong)}: there more than once")
     return overlap(union(gaps), account.covered)

@@ -145,7 +145,7 @@ def _consequence(pipeline: "Pipeline", before: int, move: "Move", rebuild: bool)
 
 
 _AGAIN = {
-    "append": "mode append writes their rows a second time",
+    "append": "no row is written again",
     "insert": "rows whose key is there change nothing",
     "upsert": "no row changes that has seen them",
 }

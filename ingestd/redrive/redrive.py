@@ -93,6 +93,7 @@ class LetterStore:
                 raise _LettersGone(missing)
             # A letter was committed over, so nothing that came after it may give way; of whichever topic id it is.
             tx.replay_below = dict.fromkeys({tile.partition for tile in tiles}, _ALL_REPLAYED)
+            tx.redrives = True
             yield tx
             written = [letter for place, letter in letters.items() if place not in self._refused]
             self._box.remove([letter.id for letter in written], _left(written, tx.counts), tx)

@@ -8,9 +8,16 @@ from ingestd.stores.open import is_sqlite
 
 def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     """The `worker.writer.Sink` that gate, mode and store ask for; it touches no database before `attach`."""
-    if is_sqlite(store):
-        return _open_sqlite_sink(pipeline)
-    sink = _open_postgres_sink(pipeline)
+    sink = _open_sqlite_sink(pipeline) if is_sqlite(store) else _open_postgres_sink(pipeline)
+    if pipeline.table.mode != "append":
+        return sink
+    from ingestd.sinks.replayed import AppendOnce
+
+    return AppendOnce(sink)
+
+
+def _open_postgres_sink(pipeline: cfg.Pipeline) -> Any:
+    sink = _open_postgres_table(pipeline)
     if pipeline.dedupe is None:
         return sink
     from ingestd.sinks.gated import GatedSink
@@ -19,7 +26,7 @@ def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     return GatedSink(PostgresGate(pipeline), sink)
 
 
-def _open_postgres_sink(pipeline: cfg.Pipeline) -> Any:
+def _open_postgres_table(pipeline: cfg.Pipeline) -> Any:
     if pipeline.table.mode == "upsert":
         from ingestd.sinks.postgres.upsert import UpsertSink
 

@@ -37,6 +37,8 @@ class Transaction(Struct):
     counts: dict[int, Counts]
     replay_below: dict[int, int] = {}
     """By partition: a record below it was committed before, and may change nothing that it changed then."""
+    redrives: bool = False
+    """Whether the records were dead letters until now: committed before, but never as rows."""
     dead_again: dict[int, int] = {}
     """By partition: dead letters that replaced one of the same record, written before a rewind."""
     write_ns: int = 0

@@ -29,7 +29,7 @@ class Reference:
         replayed = offset < self.committed.get(partition, 0)
         if change.undecodable(self._setup):
             self.dead.add(place)
-        else:
+        elif not (replayed and self._setup.mode == "append"):
             self._pass_gate(place, change, replayed)
         self.committed[partition] = max(self.committed.get(partition, 0), offset + 1)
 
