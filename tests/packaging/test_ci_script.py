@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-# These end before their input does. Whoever still writes to them gets SIGPIPE, and under `pipefail` that ends the script.
+# These end before their input does: whoever still writes to them gets SIGPIPE, and under `pipefail` the script ends.
 ENDS_EARLY = re.compile(r"\|\s*(head\b|sed\s+(-\S+\s+)*['\"]?\d*q|grep\s+(-\S*\s+)*-\w*[qm])")
 
 
