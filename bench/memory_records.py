@@ -7,9 +7,9 @@ from msgspec import Struct
 from ingestd.batch import Chunk, Counts, Record, Rows, Tile
 from ingestd.config.options import DeadLetters, Pipeline, Store
 from ingestd.decode.json import make_decoder
+from ingestd.rows import join
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
-from ingestd.sinks.postgres.encode import join
 from ingestd.stores.postgres.store import PostgresStore
 from ingestd.stores.store import LedgerKey, Transaction
 from ingestd.worker.limits import DeadLetterLimit

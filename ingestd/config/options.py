@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ingestd.config.cdc import Cdc
+from ingestd.config.lake import Compaction, Lake, Roll
 from ingestd.config.pipeline import (
     Batch,
     Column,
@@ -24,18 +26,22 @@ from ingestd.config.types import Bytes, Options, Properties, Secret, Secs
 __all__ = [
     "Batch",
     "Bytes",
+    "Cdc",
     "Column",
+    "Compaction",
     "Config",
     "Contract",
     "DeadLetters",
     "Dedupe",
     "Delete",
     "Kafka",
+    "Lake",
     "Log",
     "Pipeline",
     "Properties",
     "Query",
     "QueryColumn",
+    "Roll",
     "SchemaRegistry",
     "Secret",
     "Secs",

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ingestd.config.cdc import Cdc
+from ingestd.config.lake import Lake
 from ingestd.config.query import Query
 from ingestd.config.types import Bytes, Options, Secs
 
@@ -218,6 +220,10 @@ class Table(Options, frozen=True, kw_only=True):
     ] = None
 
 
+NO_TABLE = Table(name="")
+"""Of a pipeline that only has a lake."""
+
+
 class Contract(Options, frozen=True, kw_only=True):
     """One version of the records, side by side with others; all flow into the same table."""
 
@@ -234,7 +240,7 @@ class Contract(Options, frozen=True, kw_only=True):
 
 
 class Pipeline(Options, frozen=True, kw_only=True):
-    """One topic into one table."""
+    """One topic, or many of a kind, into a table, a lake, or both."""
 
     name: Annotated[
         str,
@@ -243,7 +249,13 @@ class Pipeline(Options, frozen=True, kw_only=True):
             description="Name of the pipeline; the ledger's cursors are kept under it.",
         ),
     ]
-    topic: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,249}$", description="Topic to read.")]
+    topic: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._*, -]{1,2000}$",
+            description='Topic to read; or several: "a,b,c", or by a pattern: "cdc.public.*". Of several topics each fills the table that `table.name` makes of it ("{table}", "{schema}", "{topic}"); they share the lake.',
+        ),
+    ]
     format: Annotated[
         Literal["json", "json_schema", "avro", "protobuf", "msgpack", "raw"],
         Meta(
@@ -288,6 +300,17 @@ class Pipeline(Options, frozen=True, kw_only=True):
         Meta(description="Versions besides the columns of the pipeline, chosen by version_field."),
     ] = ()
     dedupe: Annotated[Dedupe | None, Meta(description="The gate. See `[pipeline.dedupe]`.")] = None
-    column: Annotated[tuple[Column, ...], Meta(min_length=1, description="The columns, in table order.")]
-    table: Table
+    cdc: Annotated[Cdc | None, Meta(description="The values are Debezium's change events. See `[pipeline.cdc]`.")] = (
+        None
+    )
+    column: Annotated[
+        tuple[Column, ...],
+        Meta(description='The columns, in table order; needed unless `cdc.columns = "from_events"`.'),
+    ] = ()
+    table: Annotated[Table, Meta(description="The table to fill; not needed with a lake.")] = NO_TABLE
+    lake: Annotated[Lake | None, Meta(description="Parquet files to write. See `[pipeline.lake]`.")] = None
     query: Annotated[Query | None, Meta(description="What `ingestd query` shows. See `[pipeline.query]`.")] = None
+
+    def has_table(self) -> bool:
+        """Whether there is a table; a pipeline without one has a lake."""
+        return self.table != NO_TABLE

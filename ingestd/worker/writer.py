@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.errors import Halt
+from ingestd.rows import join, split, without
 from ingestd.sinks.ladder import Ladder, Way
-from ingestd.sinks.postgres.encode import join, split, without
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused, UnknownFault
 from ingestd.stores.store import LedgerKey, Store, Transaction
 from ingestd.worker.counting import counts_by_partition

@@ -202,7 +202,7 @@ def test_every_make_target_in_the_pages_exists() -> None:
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["embedded"], *extras["registry"]]
+    wanted = [*project["dependencies"], *extras["embedded"], *extras["lake"], *extras["registry"], *extras["s3"]]
     reasons = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
     names = [re.split(r"[\[<>=]", one)[0] for one in wanted]
     assert [name for name in names if not re.search(rf"^\|[^|]*\b{name}\b[^|]*\|", reasons, re.MULTILINE)] == []

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.batch import Rows, Tile
-from ingestd.sinks.postgres.encode import encode, join, split
+from ingestd.rows import join, split
+from ingestd.sinks.postgres.encode import encode
 from tests.sinks.contracts import MemoryRecord, decoded, pipeline_of
 
 _PIPELINE = pipeline_of({"id": "int4", "note": "text"})

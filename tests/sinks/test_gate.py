@@ -7,8 +7,8 @@ import pytest
 
 from ingestd.batch import Tile
 from ingestd.errors import Halt
+from ingestd.rows import join
 from ingestd.sinks.ladder import Way
-from ingestd.sinks.postgres.encode import join
 from ingestd.sinks.postgres.gate import MAX_KEY_BYTES
 from tests.sinks.conftest import MakeBench
 from tests.sinks.contracts import Bench, ask, decoded, records_of

@@ -6,7 +6,7 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestd.sinks.postgres.encode import join
+from ingestd.rows import join
 from tests.sinks.contracts import Bench, ask, decoded, pipeline_of, records_of
 
 _DDL = """

@@ -16,6 +16,7 @@ from ingestd.config.checks.columns import check_columns, check_paths
 from ingestd.config.checks.dead_letters import check_dead_letters
 from ingestd.config.checks.formats import check_formats
 from ingestd.config.checks.gate import check_gates
+from ingestd.config.checks.lake import check_lakes
 from ingestd.config.checks.rules import check_rules
 from ingestd.config.checks.store import check_store, sqlite_url_problems
 from ingestd.config.checks.table import check_tables
@@ -65,6 +66,7 @@ def check_all(config: Config, findings: Findings) -> None:
     check_formats(config, findings)
     check_tables(config.pipeline, findings)
     check_gates(config.pipeline, findings)
+    check_lakes(config.pipeline, findings)
     check_dead_letters(config.pipeline, findings)
     check_store(config, findings)
     check_rules(config.pipeline, findings)
@@ -263,6 +265,8 @@ _FITS: dict[str, Callable[[str | int | float, tuple[int, ...]], bool]] = {
 
 def _check_table(pipeline: Pipeline, path: str, findings: Findings) -> None:
     table = pipeline.table
+    if not pipeline.has_table():
+        return
     if table.name is not None:
         parts = table.name.split(".")
         if len(parts) > 2 or "" in parts:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from ingestd.batch import DeadLetter, Record, Rows, Tile
+from ingestd.batch import Record, Rows
 
 Encoder = Callable[[pa.RecordBatch], list[bytes]]
 
@@ -38,33 +38,6 @@ class Encoded(Struct):
             keep[n] = False
         rest = self.columns.filter(pa.array(keep, pa.bool_()))
         return self.encoder(rest) if rest.num_rows else []
-
-
-def join(parts: Sequence[Rows]) -> Rows:
-    """Several consecutive chunks as one batch; tiles of a partition melt into one.
-
-    Raises: ValueError when they do not meet, a defect: what lies between would be skipped.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    tiles: dict[int, Tile] = {}
-    for part in parts:
-        for tile in part.tiles:
-            before = tiles.get(tile.partition)
-            if before and before.end != tile.start:
-                raise ValueError(f"partition {tile.partition}: chunks end at {before.end} and go on at {tile.start}")
-            tiles[tile.partition] = Tile(tile.partition, before.start if before else tile.start, tile.end)
-    columns = pa.Table.from_batches([part.columns for part in parts]).combine_chunks()
-    batches = columns.to_batches()
-    if len(batches) > 1:
-        raise ValueError("a column of one batch is larger than Arrow can join; lower batch.max_bytes")
-    return Rows(
-        tiles=list(tiles.values()),
-        columns=batches[0] if batches else parts[0].columns,
-        records=[record for part in parts for record in part.records],
-        dead=[letter for part in parts for letter in part.dead],
-        nbytes=sum(part.nbytes for part in parts),
-    )
 
 
 def encode(rows: Rows, key: Sequence[str], encoder: Encoder, stored: Sequence[str]) -> Encoded:
@@ -101,37 +74,3 @@ def _repeats(columns: pa.RecordBatch, key: Sequence[str]) -> bool:
         equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
         same = equal if same is None else pc.and_(same, equal)
     return bool(pc.any(same).as_py())
-
-
-def split(rows: Rows) -> tuple[Rows, Rows]:
-    """Two halves whose tiles meet: for errors that only COMMIT raises, and for faults nobody knows.
-
-    `rows` has at least two records or dead letters in all. The cut is by offset in one partition's order, so each
-    half is a prefix or a suffix in every partition.
-    """
-    places = sorted(
-        [(r.partition(), r.offset()) for r in rows.records] + [(d.partition, d.offset) for d in rows.dead],
-    )
-    cut = places[len(places) // 2]
-    mask = [(r.partition(), r.offset()) < cut for r in rows.records]
-    halves = []
-    for first in (True, False):
-        keep = pa.array([m is first for m in mask], pa.bool_())
-        tiles = []
-        for tile in rows.tiles:
-            at = tile.end if tile.partition < cut[0] else tile.start if tile.partition > cut[0] else cut[1]
-            tiles.append(Tile(tile.partition, tile.start, at) if first else Tile(tile.partition, at, tile.end))
-        records = [r for r, m in zip(rows.records, mask, strict=True) if m is first]
-        dead = [d for d in rows.dead if ((d.partition, d.offset) < cut) is first]
-        nbytes = sum(len(r.value() or b"") for r in records) + sum(len(d.payload or b"") for d in dead)
-        halves.append(Rows([t for t in tiles if t.end > t.start], rows.columns.filter(keep), records, dead, nbytes))
-    return halves[0], halves[1]
-
-
-def without(rows: Rows, refused: Sequence[DeadLetter]) -> Rows:
-    """`rows` with the records of `refused` among its dead letters instead of its rows."""
-    places = {(letter.partition, letter.offset) for letter in refused}
-    mask = [(record.partition(), record.offset()) not in places for record in rows.records]
-    records = [record for record, kept in zip(rows.records, mask, strict=True) if kept]
-    columns = rows.columns.filter(pa.array(mask, pa.bool_()))
-    return Rows(rows.tiles, columns, records, [*rows.dead, *refused], rows.nbytes)

@@ -1,0 +1,133 @@
+"""Batches of rows: joined, split, filtered, in the order of their keys. Knows no store and no sink."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import structs
+from numpy.typing import NDArray
+
+from ingestd.batch import DeadLetter, Rows, Tile
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Several consecutive chunks as one batch; tiles of a partition melt into one.
+
+    Raises: ValueError when they do not meet, a defect: what lies between would be skipped.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    tiles: dict[int, Tile] = {}
+    for part in parts:
+        for tile in part.tiles:
+            before = tiles.get(tile.partition)
+            if before and before.end != tile.start:
+                raise ValueError(f"partition {tile.partition}: chunks end at {before.end} and go on at {tile.start}")
+            tiles[tile.partition] = Tile(tile.partition, before.start if before else tile.start, tile.end)
+    columns = pa.Table.from_batches([part.columns for part in parts]).combine_chunks()
+    batches = columns.to_batches()
+    if len(batches) > 1:
+        raise ValueError("a column of one batch is larger than Arrow can join; lower batch.max_bytes")
+    return Rows(
+        tiles=list(tiles.values()),
+        columns=batches[0] if batches else parts[0].columns,
+        records=[record for part in parts for record in part.records],
+        dead=[letter for part in parts for letter in part.dead],
+        nbytes=sum(part.nbytes for part in parts),
+    )
+
+
+def split(rows: Rows) -> tuple[Rows, Rows]:
+    """Two halves whose tiles meet: for errors that only COMMIT raises, and for faults nobody knows.
+
+    `rows` has at least two records or dead letters in all. The cut is by offset in one partition's order, so each
+    half is a prefix or a suffix in every partition.
+    """
+    places = sorted(
+        [(r.partition(), r.offset()) for r in rows.records] + [(d.partition, d.offset) for d in rows.dead],
+    )
+    cut = places[len(places) // 2]
+    mask = [(r.partition(), r.offset()) < cut for r in rows.records]
+    halves = []
+    for first in (True, False):
+        keep = pa.array([m is first for m in mask], pa.bool_())
+        tiles = []
+        for tile in rows.tiles:
+            at = tile.end if tile.partition < cut[0] else tile.start if tile.partition > cut[0] else cut[1]
+            tiles.append(Tile(tile.partition, tile.start, at) if first else Tile(tile.partition, at, tile.end))
+        records = [r for r, m in zip(rows.records, mask, strict=True) if m is first]
+        dead = [d for d in rows.dead if ((d.partition, d.offset) < cut) is first]
+        nbytes = sum(len(r.value() or b"") for r in records) + sum(len(d.payload or b"") for d in dead)
+        halves.append(Rows([t for t in tiles if t.end > t.start], rows.columns.filter(keep), records, dead, nbytes))
+    return halves[0], halves[1]
+
+
+def without(rows: Rows, refused: Sequence[DeadLetter]) -> Rows:
+    """`rows` with the records of `refused` among its dead letters instead of its rows."""
+    gone = {(letter.partition, letter.offset) for letter in refused}
+    rest = only(rows, [(record.partition(), record.offset()) not in gone for record in rows.records])
+    return structs.replace(rest, dead=[*rows.dead, *refused])
+
+
+def only(rows: Rows, keep: Sequence[bool] | Flags) -> Rows:
+    """The rows that `keep` says, with their records; tiles and dead letters as they are."""
+    mask = np.asarray(keep, np.bool_)
+    records = [record for record, kept in zip(rows.records, mask.tolist(), strict=True) if kept]
+    return structs.replace(rows, columns=rows.columns.filter(pa.array(mask)), records=records)
+
+
+def places(rows: Rows) -> tuple[NDArray[np.int32], Ints]:
+    """Partition and offset of every record of `rows`."""
+    records = rows.records
+    offsets = np.fromiter((record.offset() for record in records), np.int64, len(records))
+    if len(rows.tiles) == 1:
+        return np.full(len(records), rows.tiles[0].partition, np.int32), offsets
+    return np.fromiter((record.partition() for record in records), np.int32, len(records)), offsets
+
+
+def arrival(partitions: NDArray[np.int32], offsets: Ints) -> Ints | None:
+    """The order of partition and offset; None when the records are in it."""
+    same = partitions[1:] == partitions[:-1]
+    if np.all(np.where(same, offsets[1:] > offsets[:-1], partitions[1:] > partitions[:-1])):
+        return None
+    return np.lexsort((offsets, partitions))
+
+
+def key_order(columns: pa.RecordBatch, key: Sequence[str], arrived: Ints | None = None) -> Ints:
+    """The order of the keys, bytes order for text (COLLATE "C"); rows of one key as they `arrived`.
+
+    None: as they are. Every worker takes keys in this order, so that no two wait for each other.
+    """
+    keys = columns.select(list(key))
+    if arrived is not None:
+        keys = keys.take(pa.array(arrived))
+    # Stable. One column alone is sorted in less time than as the only one of a batch.
+    if len(key) == 1:
+        order = pc.sort_indices(keys.column(0))
+    else:
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in key])
+    found: Ints = order.to_numpy().astype(np.int64)
+    return found if arrived is None else arrived[found]
+
+
+def first_of_key(columns: pa.RecordBatch, key: Sequence[str]) -> Flags:
+    """Whether each row, in the order of the keys, has another key than the one before; null equals nothing."""
+    first = np.zeros(columns.num_rows, np.bool_)
+    first[:1] = True
+    for name in key:
+        column = columns.column(name)
+        equal = pc.equal(column.slice(1), column.slice(0, max(0, len(column) - 1)))
+        first[1:] |= ~equal.fill_null(False).to_numpy(zero_copy_only=False)
+    return first
+
+
+def flags_of(columns: pa.RecordBatch, name: str, absent: bool = False) -> Flags:
+    """A boolean column of a batch; all `absent` where there is none."""
+    if name not in columns.schema.names:
+        return np.full(columns.num_rows, absent)
+    found: Flags = columns.column(name).to_numpy(zero_copy_only=False).astype(np.bool_)
+    return found
