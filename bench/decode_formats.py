@@ -29,7 +29,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from bench.decode_stages import chunks_of, columns, transaction
 from ingestd.config.options import Column, Pipeline, SchemaRegistry, Table
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 
 AT = datetime(2025, 8, 15, 10, 30, tzinfo=UTC)
 AVRO = {"amount": {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}}

@@ -17,7 +17,7 @@ import msgspec
 
 from ingestd.batch import Chunk, Record, Tile
 from ingestd.config.options import Column, Pipeline, Table
-from ingestd.decode.json import builder_for, make_decoder
+from ingestd.decode.decoder import builder_for, make_decoder
 from ingestd.decode.shape import shape_of
 from ingestd.schema.postgres import Schema
 

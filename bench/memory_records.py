@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from ingestd.batch import Chunk, Counts, Record, Rows, Tile
 from ingestd.config.options import DeadLetters, Pipeline, Store
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.rows import join
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink

@@ -252,7 +252,7 @@ def _mending(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -
 
 def _decoder(config: "Config", pipeline: "Pipeline", mended: bool) -> "Decode":
     """A mended record is JSON, whatever format it came in."""
-    from ingestd.decode.json import make_decoder
+    from ingestd.decode.decoder import make_decoder
 
     if mended and pipeline.format != "raw":
         return make_decoder(msgspec.structs.replace(pipeline, format="json"))

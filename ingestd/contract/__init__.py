@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from ingestd.batch import Chunk, Decode, Headers, Tile
 from ingestd.config.file import load
 from ingestd.config.options import Column, Pipeline
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.shape import HALF_PAIR
 from ingestd.errors import ConfigError, IngestdError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ingestd.accounting.books import open_books
 from ingestd.batch import Counts, DeadLetter
 from ingestd.config import options as cfg
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import Halt, Retryable, StartupError
 from ingestd.preflight.findings import Finding, State
 from ingestd.sampling.read import Sample, as_chunk, read_samples

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ingestd.config import options as cfg
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ConfigError
 from ingestd.sampling.fields import fields_of
 from ingestd.sampling.infer import Contract, Guess, LeftOut, demote, infer

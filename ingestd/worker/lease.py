@@ -14,7 +14,7 @@ from types import FrameType
 
 from ingestd.board import Board, LaneState
 from ingestd.config import options as cfg
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
 from ingestd.logs import get_logger
 from ingestd.planning import WorkerPlan

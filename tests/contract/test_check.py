@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingestd.config.options import Pipeline
 from ingestd.contract import Contract, InvalidRecord, Problem
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ConfigError
 from tests.decode.records import chunk_of
 

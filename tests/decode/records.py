@@ -4,7 +4,7 @@ import msgspec
 
 from ingestd.batch import Chunk, Rows, Tile
 from ingestd.config.options import Column, Pipeline, Table
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 
 
 class MemoryRecord(msgspec.Struct):

@@ -7,7 +7,7 @@ import pytest
 
 from ingestd.batch import DELETES, Chunk, Rows, Tile, presence_of
 from ingestd.config.options import Contract, Pipeline
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ConfigError
 from tests.sinks.contracts import MemoryRecord
 

@@ -15,13 +15,13 @@ import pytest
 
 from ingestd.batch import Rows
 from ingestd.config.options import Column, Delete, Pipeline, Table
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.formats.avro import avro_reader
 from ingestd.decode.formats.framing import Unreadable, message_path_of, schema_id_of
 from ingestd.decode.formats.json_schema import json_schema_reader
 from ingestd.decode.formats.registry import Registered
 from ingestd.decode.formats.to_json import json_of
 from ingestd.decode.formats.values import values_reader
-from ingestd.decode.json import make_decoder
 from ingestd.errors import ConfigError
 from tests.decode.records import chunk_of
 from tests.decode.registered import Answers, answering

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingestd.batch import Rows
 from ingestd.config.options import Column, Pipeline
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from tests.decode.records import chunk_of
 
 GOOD = b'{"id":"good","t":"ok","j":{"k":1},"n":1,"d":1.5,"f":0.5,"at":"2026-01-01T00:00:00Z","u":null}'

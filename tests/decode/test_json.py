@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestd.config.options import Column
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ConfigError
 from tests.decode.records import chunk_of, contract, decoded
 

@@ -6,7 +6,7 @@ import msgspec
 
 from ingestd.batch import Rows
 from ingestd.config.options import Pipeline
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from tests.decode.records import chunk_of
 
 ID = {"name": "id", "type": "text", "required": True}

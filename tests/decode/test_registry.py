@@ -14,8 +14,8 @@ import pytest
 
 from ingestd.batch import Rows
 from ingestd.config.options import Pipeline, SchemaRegistry
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.formats.registry import Schemas, client_properties, public_url
-from ingestd.decode.json import make_decoder
 from ingestd.errors import Halt, Retryable
 from tests.decode.records import chunk_of
 from tests.decode.registered import (

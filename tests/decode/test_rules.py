@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.config.options import Column
-from ingestd.decode.json import builder_for, make_decoder
+from ingestd.decode.decoder import builder_for, make_decoder
 from ingestd.decode.rules import rule_of
 from ingestd.errors import ConfigError
 from tests.decode.records import contract, decoded, one_column

@@ -8,7 +8,7 @@ import pytest
 
 from ingestd.batch import Chunk, Rows, Tile
 from ingestd.config.options import Column, Pipeline, Table
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from tests.sinks.contracts import MemoryRecord
 
 NOW = 1_769_021_700.25

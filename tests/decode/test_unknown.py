@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingestd.batch import Chunk, Rows, Tile
 from ingestd.config.options import Pipeline
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.unknown import fits_column, type_of
 from tests.decode.records import MemoryRecord
 

@@ -8,7 +8,7 @@ import pytest
 
 from ingestd.batch import Counts, Rows
 from ingestd.config import options as cfg
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.redrive.mend import Mending
 from ingestd.redrive.redrive import Redrive, Result, drop
 from ingestd.sinks.open import open_sink

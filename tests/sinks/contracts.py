@@ -9,7 +9,7 @@ import psycopg
 
 from ingestd.batch import Chunk, Counts, Rows, Tile
 from ingestd.config import options as cfg
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.open import open_sink
 from ingestd.stores.postgres.store import PostgresStore

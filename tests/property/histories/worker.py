@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingestd.batch import Chunk, Rows, Tile
-from ingestd.decode.json import make_decoder
+from ingestd.decode.decoder import make_decoder
 from ingestd.errors import Halt, LeaseLost, Retryable
 from ingestd.redrive.mend import Mending
 from ingestd.redrive.redrive import Redrive, Result

@@ -1,4 +1,4 @@
-"""Kafka records with JSON values into rows, a record at a time in chunks. Knows no Kafka client and no database.
+"""Kafka records of every format into rows, a record at a time in chunks. Knows no Kafka client and no database.
 
 Records are never joined into one document: it is slower, and a record such as `{"id":1},{"id":2,"x":[0` would swallow
 or forge its neighbours with the count still right.
