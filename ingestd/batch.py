@@ -68,7 +68,7 @@ class Rows(Struct):
 
     `columns` has the declared columns in their order, then those of `DELETES` and `presence_of` where the pipeline
     needs them; one row per good record, row i came from `records[i]`.
-    `dead` holds the other records of the tiles: len(records) + len(dead) were delivered.
+    `dead` and `ignored` hold the other records of the tiles: len(records) + len(dead) + len(ignored) were delivered.
     """
 
     tiles: list[Tile]
@@ -80,6 +80,8 @@ class Rows(Struct):
     new_fields: dict[str, str] = {}
     """With on_new_field = "evolve": top-level fields that no column reads -> the contract type that takes them, or ""
     when none can."""
+    ignored: list[tuple[int, int]] = []
+    """(partition, offset) of records that hold nothing to store, by their format: heartbeats and the like."""
 
 
 DELETES = "ingestd:deletes"
@@ -105,6 +107,8 @@ class Counts(Struct):
     duplicates: int = 0
     deleted: int = 0
     """Deletes that took effect, or that came for a key without a row; a soft one that made its row is inserted."""
+    passed: int = 0
+    """Good records that no table takes: it has nothing to store, or the pipeline has only a lake."""
     dead: int = 0
 
 

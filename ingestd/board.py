@@ -64,7 +64,7 @@ class Lane(IntEnum):
     NEXT_OFFSET = 7
     """The committed cursor; -1 before the first claim."""
     RECORDS = 8
-    """Delivered: inserted, updated, stale, folded, duplicates, deleted and dead together."""
+    """Delivered: inserted, updated, stale, folded, duplicates, deleted, passed and dead together."""
     BYTES = 9
     INSERTED = 10
     DUPLICATES = 11
@@ -106,6 +106,17 @@ class Lane(IntEnum):
     STALE = 51
     FOLDED = 52
     DELETED = 53
+    PASSED = 54
+    LAKE_OFFSET = 55
+    """The lake's committed cursor; 0 before its first claim. LAKE_..: only where the pipeline has a lake."""
+    LAKE_OPEN_ROWS = 56
+    """Rows in files that are not committed; they belong to the worker and show on its first partition."""
+    LAKE_FILES = 57
+    """Files committed, rows in them and their bytes."""
+    LAKE_ROWS = 58
+    LAKE_BYTES = 59
+    LAKE_ROLLED_NS = 60
+    """When files were committed last. Wall clock, ns."""
 
 
 class Board:

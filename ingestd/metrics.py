@@ -65,6 +65,9 @@ METRICS: tuple[Metric, ...] = (
     _counter("stale_total", Lane.STALE, "Records older than the row of their key, or replayed; nothing changed."),
     _counter("folded_total", Lane.FOLDED, "Records replaced by a later one of the same key in the same batch."),
     _counter("deletes_total", Lane.DELETED, "Records that deleted the row of their key, or found none."),
+    _counter(
+        "passed_total", Lane.PASSED, "Good records that no table takes: of a lake only, or with nothing to store."
+    ),
     _counter("dead_letters_total", Lane.DEAD, "Records refused and kept in ingestd.dead_letters."),
     _counter("payload_bytes_total", Lane.BYTES, "Payload bytes of the committed records."),
     _counter("commits_total", Lane.BATCHES, "Batches committed, empty ones included."),

@@ -38,6 +38,7 @@ def join(parts: Sequence[Rows]) -> Rows:
         records=[record for part in parts for record in part.records],
         dead=[letter for part in parts for letter in part.dead],
         nbytes=sum(part.nbytes for part in parts),
+        ignored=[place for part in parts for place in part.ignored],
     )
 
 
@@ -62,7 +63,9 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
         records = [r for r, m in zip(rows.records, mask, strict=True) if m is first]
         dead = [d for d in rows.dead if ((d.partition, d.offset) < cut) is first]
         nbytes = sum(len(r.value() or b"") for r in records) + sum(len(d.payload or b"") for d in dead)
-        halves.append(Rows([t for t in tiles if t.end > t.start], rows.columns.filter(keep), records, dead, nbytes))
+        tiles = [t for t in tiles if t.end > t.start]
+        ignored = [place for place in rows.ignored if (place < cut) is first]
+        halves.append(Rows(tiles, rows.columns.filter(keep), records, dead, nbytes, ignored=ignored))
     return halves[0], halves[1]
 
 

@@ -24,6 +24,7 @@ class Fates(Struct, frozen=True, kw_only=True):
     folded: int = 0
     duplicates: int = 0
     deleted: int = 0
+    passed: int = 0
     dead: int = 0
     dead_again: int = 0
     redriven: int = 0
@@ -32,7 +33,8 @@ class Fates(Struct, frozen=True, kw_only=True):
     @property
     def accounted(self) -> int:
         """Records that have a fate; equal to `records` in a ledger that nobody changed."""
-        return self.inserted + self.updated + self.stale + self.folded + self.duplicates + self.deleted + self.dead
+        written = self.inserted + self.updated + self.deleted
+        return written + self.stale + self.folded + self.duplicates + self.passed + self.dead
 
     @property
     def dead_left(self) -> int:

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from ingestd.accounting.verify import Report
     from ingestd.config.options import Config, Pipeline
 
-_COLUMNS = ("records", "inserted", "updated", "stale", "folded", "duplicates", "deleted", "dead", "redriven", "dropped")
+_COLUMNS = (
+    "records",
+    "inserted",
+    "updated",
+    "stale",
+    "folded",
+    "duplicates",
+    "deleted",
+    "passed",
+    "dead",
+    "redriven",
+    "dropped",
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -15,7 +15,7 @@ from ingestd.stores.store import LedgerKey
 
 EXAMPLES = 20
 _PREFETCH_BYTES = 4 << 20
-_FATES = ("inserted", "updated", "stale", "folded", "duplicates", "deleted")
+_FATES = ("inserted", "updated", "stale", "folded", "duplicates", "deleted", "passed")
 
 
 def try_samples(config: cfg.Config, count: int) -> Iterator[Finding]:

@@ -29,7 +29,8 @@ SET redriven = redriven + %(redriven)s,
     stale = stale + %(stale)s,
     folded = folded + %(folded)s,
     duplicates = duplicates + %(duplicates)s,
-    deleted = deleted + %(deleted)s
+    deleted = deleted + %(deleted)s,
+    passed = passed + %(passed)s
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = %(partition)s
 
 -- name: side_cursors

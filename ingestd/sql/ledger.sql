@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS ingestd.cursors (
     folded        bigint NOT NULL DEFAULT 0,
     duplicates    bigint NOT NULL DEFAULT 0,
     deleted       bigint NOT NULL DEFAULT 0,
+    passed        bigint NOT NULL DEFAULT 0,
     dead          bigint NOT NULL DEFAULT 0,
     dead_again    bigint NOT NULL DEFAULT 0,
     redriven      bigint NOT NULL DEFAULT 0,
@@ -70,6 +71,7 @@ CREATE TABLE IF NOT EXISTS ingestd.ranges (
     folded        bigint NOT NULL DEFAULT 0,
     duplicates    bigint NOT NULL DEFAULT 0,
     deleted       bigint NOT NULL DEFAULT 0,
+    passed        bigint NOT NULL DEFAULT 0,
     dead          bigint NOT NULL DEFAULT 0,
     dead_again    bigint NOT NULL DEFAULT 0,
     redriven      bigint NOT NULL DEFAULT 0,
@@ -139,9 +141,9 @@ RETURNING c.partition, c.next_offset, c.epoch, c.topic_id, old.epoch, old.backen
 -- name: archive_range
 -- Ends the range of these cursors. A ledger of an older version counted, but knew no range.
 INSERT INTO ingestd.ranges (pipeline, sink_group, topic, topic_id, partition, range_start, range_end, records, inserted, updated,
-                            stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped, ended_by)
+                            stale, folded, duplicates, deleted, passed, dead, dead_again, redriven, dropped, ended_by)
 SELECT pipeline, sink_group, topic, topic_id, partition, coalesce(range_start, next_offset), coalesce(range_end, next_offset),
-       records, inserted, updated, stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped,
+       records, inserted, updated, stale, folded, duplicates, deleted, passed, dead, dead_again, redriven, dropped,
        CASE WHEN range_end IS NULL THEN 'older version' ELSE %(ended_by)s END
 FROM ingestd.cursors
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
@@ -151,7 +153,7 @@ ORDER BY partition
 -- The next range begins where the cursor stands.
 UPDATE ingestd.cursors
 SET range_start = next_offset, range_end = next_offset, records = 0, inserted = 0, updated = 0, stale = 0, folded = 0,
-    duplicates = 0, deleted = 0, dead = 0, dead_again = 0, redriven = 0, dropped = 0
+    duplicates = 0, deleted = 0, passed = 0, dead = 0, dead_again = 0, redriven = 0, dropped = 0
 WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND partition = ANY(%(partitions)s)
 
 -- name: own_session
@@ -177,6 +179,7 @@ SET next_offset = %(end)s,
     folded = folded + %(folded)s,
     duplicates = duplicates + %(duplicates)s,
     deleted = deleted + %(deleted)s,
+    passed = passed + %(passed)s,
     dead = dead + %(dead)s,
     dead_again = dead_again + %(dead_again)s,
     updated_at = now()

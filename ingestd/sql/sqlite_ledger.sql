@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS ingestd_cursors (
     folded        INTEGER NOT NULL DEFAULT 0,
     duplicates    INTEGER NOT NULL DEFAULT 0,
     deleted       INTEGER NOT NULL DEFAULT 0,
+    passed        INTEGER NOT NULL DEFAULT 0,
     dead          INTEGER NOT NULL DEFAULT 0,
     dead_again    INTEGER NOT NULL DEFAULT 0,
     redriven      INTEGER NOT NULL DEFAULT 0,
@@ -47,6 +48,7 @@ CREATE TABLE IF NOT EXISTS ingestd_ranges (
     folded        INTEGER NOT NULL DEFAULT 0,
     duplicates    INTEGER NOT NULL DEFAULT 0,
     deleted       INTEGER NOT NULL DEFAULT 0,
+    passed        INTEGER NOT NULL DEFAULT 0,
     dead          INTEGER NOT NULL DEFAULT 0,
     dead_again    INTEGER NOT NULL DEFAULT 0,
     redriven      INTEGER NOT NULL DEFAULT 0,
@@ -98,9 +100,9 @@ RETURNING partition, next_offset, epoch, topic_id, replay_below, next_offset IS 
 -- name: archive_range
 -- Ends the range of this cursor. A ledger of an older version counted, but knew no range.
 INSERT INTO ingestd_ranges (pipeline, sink_group, topic, topic_id, partition, range_start, range_end, records, inserted, updated,
-                            stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped, ended_by)
+                            stale, folded, duplicates, deleted, passed, dead, dead_again, redriven, dropped, ended_by)
 SELECT pipeline, sink_group, topic, topic_id, partition, coalesce(range_start, next_offset), coalesce(range_end, next_offset),
-       records, inserted, updated, stale, folded, duplicates, deleted, dead, dead_again, redriven, dropped,
+       records, inserted, updated, stale, folded, duplicates, deleted, passed, dead, dead_again, redriven, dropped,
        CASE WHEN range_end IS NULL THEN 'older version' ELSE :ended_by END
 FROM ingestd_cursors
 WHERE pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic AND partition = :partition
@@ -109,7 +111,7 @@ WHERE pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic AND p
 -- The next range begins where the cursor stands.
 UPDATE ingestd_cursors
 SET range_start = next_offset, range_end = next_offset, records = 0, inserted = 0, updated = 0, stale = 0, folded = 0,
-    duplicates = 0, deleted = 0, dead = 0, dead_again = 0, redriven = 0, dropped = 0
+    duplicates = 0, deleted = 0, passed = 0, dead = 0, dead_again = 0, redriven = 0, dropped = 0
 WHERE pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic AND partition = :partition
 
 -- name: replay_below
@@ -129,6 +131,7 @@ SET next_offset = :end,
     folded = folded + :folded,
     duplicates = duplicates + :duplicates,
     deleted = deleted + :deleted,
+    passed = passed + :passed,
     dead = dead + :dead,
     dead_again = dead_again + :dead_again,
     updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')

@@ -83,7 +83,7 @@ function showTotals(total) {
   byId("pressure").textContent = percent(total.backpressure);
   byId("pressure-note").textContent = "of the time, in the slowest partition";
   byId("total").textContent = short(total.records);
-  const upserts = ["updated", "deleted", "stale", "folded"].filter((name) => total[name] > 0).map((name) => [name, total[name]]);
+  const upserts = ["updated", "deleted", "stale", "folded", "passed"].filter((name) => total[name] > 0).map((name) => [name, total[name]]);
   const counts = [
     ["rows inserted", total.rows], ...upserts, ["duplicates", total.duplicates], ["dead letters", total.dead_letters],
   ];

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 _STYLES = {"running": "green", "claiming": "yellow", "retrying": "yellow", "halted": "bold red"}
 _STAGES = ("decode", "encode", "write", "commit")
-_UPSERTS = ("updated", "deleted", "stale", "folded")
+_UPSERTS = ("updated", "deleted", "stale", "folded", "passed")
 _HEADINGS = (
     "part",
     "state",

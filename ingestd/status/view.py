@@ -44,6 +44,7 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     stale: Annotated[int, Meta(description="Records older than their row, or replayed, since the daemon started.")]
     folded: Annotated[int, Meta(description="Records replaced by a later one in their batch since the daemon started.")]
     duplicates: Annotated[int, Meta(description="Duplicates since the daemon started.")]
+    passed: Annotated[int, Meta(description="Good records that no table takes, since the daemon started.")]
     dead_letters: Annotated[int, Meta(description="Dead letters since the daemon started.")]
     retries: Annotated[int, Meta(description="Retries since the daemon started.")]
     epoch: Annotated[int | None, Meta(description="Number of the lease.")]
@@ -78,6 +79,7 @@ class TotalView(Struct, frozen=True, kw_only=True):
     stale: Annotated[int, Meta(description="Records older than their row, or replayed, since the daemon started.")]
     folded: Annotated[int, Meta(description="Records replaced by a later one in their batch since the daemon started.")]
     duplicates: Annotated[int, Meta(description="Duplicates since the daemon started.")]
+    passed: Annotated[int, Meta(description="Good records that no table takes, since the daemon started.")]
     dead_letters: Annotated[int, Meta(description="Dead letters since the daemon started.")]
     history: Annotated[HistoryView, Meta(description="The last five minutes.")]
 
@@ -172,6 +174,7 @@ def _partition(reading: Reading) -> PartitionView:
         stale=cells[Lane.STALE],
         folded=cells[Lane.FOLDED],
         duplicates=cells[Lane.DUPLICATES],
+        passed=cells[Lane.PASSED],
         dead_letters=cells[Lane.DEAD],
         retries=cells[Lane.RETRIES],
         epoch=_known(cells[Lane.EPOCH], 0),
@@ -208,6 +211,7 @@ def _total(readings: list[Reading], history: list[Point]) -> TotalView:
         stale=count(Lane.STALE),
         folded=count(Lane.FOLDED),
         duplicates=count(Lane.DUPLICATES),
+        passed=count(Lane.PASSED),
         dead_letters=count(Lane.DEAD),
         history=HistoryView(
             rows_per_sec=[round(point.rows_per_sec, 1) for point in history],

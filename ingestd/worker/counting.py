@@ -4,7 +4,7 @@ from collections import Counter
 
 from ingestd.batch import Counts, Outcome, Rows
 
-_FATES = ("updated", "stale", "folded", "duplicates", "deleted", "inserted")
+_FATES = ("updated", "stale", "folded", "duplicates", "deleted", "passed", "inserted")
 
 
 def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
@@ -15,6 +15,7 @@ def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
     """
     dead = Counter(letter.partition for letter in rows.dead + outcome.dead)
     late = Counter(letter.partition for letter in outcome.dead)
+    ignored = Counter(partition for partition, _ in rows.ignored)
     if len(rows.tiles) == 1:
         delivered = Counter({rows.tiles[0].partition: len(rows.records)})
     else:
@@ -26,7 +27,8 @@ def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
         written = delivered[p] - late[p]
         shares = _share(left, written)
         left = {fate: left[fate] - share for fate, share in shares.items()}
-        counts[p] = Counts(records=written + dead[p], dead=dead[p], **shares)
+        shares["passed"] += ignored[p]
+        counts[p] = Counts(records=written + dead[p] + ignored[p], dead=dead[p], **shares)
     return counts
 
 

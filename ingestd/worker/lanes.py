@@ -82,6 +82,7 @@ class WorkerBoard:
                 (Lane.FOLDED, count.folded),
                 (Lane.DUPLICATES, count.duplicates),
                 (Lane.DELETED, count.deleted),
+                (Lane.PASSED, count.passed),
                 (Lane.DEAD, count.dead),
                 (Lane.BYTES, int(rows.nbytes * share)),
                 (Lane.BATCHES, 1),

@@ -61,7 +61,7 @@ class Handoff:
 
         Reports while it blocks: a writer that hangs in a stalled database cannot tell anybody.
         """
-        count = len(part.records) + len(part.dead)
+        count = len(part.records) + len(part.dead) + len(part.ignored)
         with self._changed:
             if self._full(count, part.nbytes):
                 self._prepare_ahead()

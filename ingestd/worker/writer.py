@@ -131,6 +131,7 @@ class Writer:
     def _check_limits(self, rows: Rows, outcome: Outcome, counts: dict[int, Counts]) -> None:
         dead = rows.dead + outcome.dead
         refused = {(letter.partition, letter.offset) for letter in outcome.dead}
+        ignored = Counter(partition for partition, _ in rows.ignored)
 
         def good_before(partition: int) -> Callable[[int], int]:
             places = ((r.partition(), r.offset()) for r in rows.records)
@@ -142,7 +143,8 @@ class Writer:
             limit = self._limits.setdefault(p, self._new_limit(p))
             mine = [letter for letter in dead if letter.partition == p]
             # Every record is touched only when something was refused: 0.1 us a row otherwise.
-            limit.check(counts[p].records - len(mine), mine, good_before(p) if mine else _none_before, p, tile.start)
+            good = counts[p].records - len(mine) - ignored[p]
+            limit.check(good, mine, good_before(p) if mine else _none_before, p, tile.start)
 
     def _suspect(self, rows: Rows, unknown: UnknownFault) -> None:
         """An error that the table of SQLSTATEs does not know: retried; when it repeats, record by record."""
@@ -173,8 +175,7 @@ class Writer:
             said = f"{self._key.topic}-{partition} offset {offset}: {why}"
             raise Halt(f"{said}; it fails alone and repeatedly: mend the cause, then reload (HUP)", [partition])
         letter = dead_letter(rows.records[0], "write", None, cause.reason, cause.sqlstate)
-        alone = Rows(rows.tiles, rows.columns.slice(0, 0), [], [*rows.dead, letter], rows.nbytes)
-        self.commit(self._sink.prepare(alone))
+        self.commit(self._sink.prepare(without(rows, [letter])))
 
 
 def _none_before(offset: int) -> int:

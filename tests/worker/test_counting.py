@@ -37,3 +37,9 @@ def test_no_fate_becomes_another_where_a_batch_has_several_partitions(
         sums.update(structs.asdict(one))
     assert dict(sums) == {**structs.asdict(said), "records": 3}
     assert {p: one.records for p, one in counts.items()} == dict(Counter(partitions))
+
+
+def test_records_with_nothing_to_store_are_delivered_and_passed_in_their_partition() -> None:
+    rows = structs.replace(_rows(0, 0, 1), ignored=[(1, 8), (1, 9)])
+    counts = counts_by_partition(rows, Outcome(Counts(inserted=3), []))
+    assert counts == {0: Counts(records=2, inserted=2), 1: Counts(records=3, inserted=1, passed=2)}

@@ -39,7 +39,8 @@ _COUNT = f"""
 UPDATE ingestd_cursors
 SET redriven = redriven + :redriven, dropped = dropped + :dropped, inserted = inserted + :inserted,
     updated = updated + :updated, stale = stale + :stale, folded = folded + :folded,
-    duplicates = duplicates + :duplicates, deleted = deleted + :deleted
+    duplicates = duplicates + :duplicates, deleted = deleted + :deleted,
+    passed = passed + :passed
 WHERE {_MINE} AND partition = :partition"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
