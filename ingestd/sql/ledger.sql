@@ -8,6 +8,9 @@ SELECT to_regclass('ingestd.cursors') IS NOT NULL AND to_regclass('ingestd.dead_
 -- Two workers that start together must not both create the schema: CREATE .. IF NOT EXISTS is not race-free.
 SELECT pg_advisory_xact_lock(7310578114)
 
+-- name: has_schema
+SELECT to_regnamespace('ingestd') IS NOT NULL
+
 -- name: create_schema
 CREATE SCHEMA IF NOT EXISTS ingestd
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -45,6 +46,8 @@ class LakeFile(Struct, frozen=True, kw_only=True):
     state: str = COMMITTED
     made_by: str = "roll"
     """"roll", "redrive", "compaction"."""
+    committed_at: datetime | None = None
+    """In UTC. None for a new file: now. Compaction gives the newest of the files it merges, by which retention goes."""
 
     @property
     def key(self) -> str:
@@ -54,7 +57,8 @@ class LakeFile(Struct, frozen=True, kw_only=True):
 class Manifest(Protocol):
     """The files of one pipeline's lake, over all its topics.
 
-    `cursor` is an open transaction's; `connection` is as the store opens it, and the method commits.
+    `cursor` is an open transaction's; `connection` is as the store opens it, and the method commits. Raises what the
+    driver raises: call it within `Store.deciding`.
     """
 
     def prepare(self, connection: Any) -> None:
@@ -76,12 +80,26 @@ class Manifest(Protocol):
         """Mark these files REPLACED; how many of them were part of the lake until now."""
         ...
 
-    def mark_settled(self, connection: Any, ids: Collection[int]) -> None: ...
+    def mark_settled(self, connection: Any, ids: Collection[int]) -> None:
+        """These files are where readers look; those replaced meanwhile stay so."""
+        ...
 
     def unsettled(self, connection: Any, topic: str, partitions: Collection[int]) -> list[LakeFile]:
         """COMMITTED files of these partitions of one topic, oldest first; with no partitions, of the whole lake."""
         ...
 
-    def files(self, connection: Any) -> list[LakeFile]:
-        """All files that are part of the lake, COMMITTED and SETTLED, as of one moment."""
+    def files(self, connection: Any, older_than_secs: float = 0.0) -> list[LakeFile]:
+        """All files that are part of the lake, COMMITTED and SETTLED, as of one moment; or those of such an age."""
+        ...
+
+
+class ReplacedFiles(Protocol):
+    """Files of one pipeline's lake that are no part of it any more, until they are removed from where they are."""
+
+    def waiting(self, connection: Any, older_than_secs: float) -> list[LakeFile]:
+        """Those replaced so long ago that are not known to be removed, oldest first."""
+        ...
+
+    def mark_removed(self, connection: Any, ids: Collection[int]) -> None:
+        """These are gone."""
         ...

@@ -5,6 +5,7 @@ from typing import Any
 from ingestd.config import options as cfg
 from ingestd.config.store_url import is_sqlite_url
 from ingestd.stores.evolution import EvolvedColumns
+from ingestd.stores.manifest import Manifest, ReplacedFiles
 from ingestd.stores.store import LedgerKey, Store
 
 
@@ -44,3 +45,25 @@ def open_evolution(options: cfg.Store, pipeline: cfg.Pipeline) -> EvolvedColumns
     from ingestd.stores.postgres.evolution import PostgresEvolution
 
     return PostgresEvolution(pipeline)
+
+
+def open_manifest(options: cfg.Store, pipeline: cfg.Pipeline) -> Manifest:
+    """The manifest of the pipeline's lake, over all its topics."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.manifest import SqliteManifest
+
+        return SqliteManifest(pipeline.name)
+    from ingestd.stores.postgres.manifest import PostgresManifest
+
+    return PostgresManifest(pipeline.name)
+
+
+def open_replaced_files(options: cfg.Store, pipeline: cfg.Pipeline) -> ReplacedFiles:
+    """The files of the pipeline's lake that wait to be removed."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.manifest import SqliteReplacedFiles
+
+        return SqliteReplacedFiles(pipeline.name)
+    from ingestd.stores.postgres.manifest import PostgresReplacedFiles
+
+    return PostgresReplacedFiles(pipeline.name)

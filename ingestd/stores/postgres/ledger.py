@@ -1,7 +1,7 @@
 """The ledger's tables in PostgreSQL: made, brought up to date, and their ranges ended. Knows no lease and no Kafka."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -10,7 +10,7 @@ from ingestd.errors import Halt
 from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import LedgerKey
 
-_TABLES = ("cursors", "ranges", "dead_letters")
+_TABLES = {table: (SQL[f"create_{table}"],) for table in ("cursors", "ranges", "dead_letters")}
 _COLUMN = re.compile(rb'^ +"?([a-z_]+)"? +(.+?),?$', re.MULTILINE)
 
 
@@ -20,10 +20,15 @@ def make_ledger(cursor: psycopg.Cursor[Any], where: str) -> None:
     One query when nothing is missing; then no CREATE privilege is needed. `where` is for messages.
     Raises: Halt with the statements to run when this role may not.
     """
-    if not _missing(cursor):
+    make_tables(cursor, where, _TABLES)
+
+
+def make_tables(cursor: psycopg.Cursor[Any], where: str, tables: Mapping[str, Sequence[bytes]]) -> None:
+    """As `make_ledger`, for these tables of its schema: by name what makes each, then its indexes."""
+    if not _missing(cursor, tables):
         return
     cursor.execute(SQL["schema_lock"])
-    missing = _missing(cursor)  # another worker may have been first
+    missing = _missing(cursor, tables)  # another worker may have been first
     try:
         for statement in missing:
             cursor.execute(statement)
@@ -36,25 +41,27 @@ def make_ledger(cursor: psycopg.Cursor[Any], where: str) -> None:
 
 def what_lacks(cursor: psycopg.Cursor[Any]) -> str:
     """The statements that make or complete the ledger, on one line; "" when it is complete."""
-    return _one_line(_missing(cursor))
+    return _one_line(_missing(cursor, _TABLES))
 
 
 def _one_line(statements: Sequence[bytes]) -> str:
     return " ".join(b"".join(statement + b"; " for statement in statements).decode().split())
 
 
-def _missing(cursor: psycopg.Cursor[Any]) -> list[bytes]:
-    """The statements that complete the ledger, in order; empty when it is complete."""
-    rows = cursor.execute(SQL["ledger_columns"], {"tables": list(_TABLES)}).fetchall()
-    found: dict[str, set[str]] = {table: set() for table in _TABLES}
+def _missing(cursor: psycopg.Cursor[Any], tables: Mapping[str, Sequence[bytes]]) -> list[bytes]:
+    """The statements that complete the tables, in order; empty when they are complete."""
+    rows = cursor.execute(SQL["ledger_columns"], {"tables": list(tables)}).fetchall()
+    found: dict[str, set[str]] = {table: set() for table in tables}
     for table, column in rows:
         found[table].add(column)
-    statements = [] if rows else [SQL["create_schema"]]
+    # CREATE SCHEMA IF NOT EXISTS wants the privilege even where there is one.
+    has_schema = rows or cursor.execute(SQL["has_schema"]).fetchone() == (True,)
+    statements = [] if has_schema else [SQL["create_schema"]]
     for table, columns in found.items():
-        create = SQL[f"create_{table}"]
+        create, *_ = tables[table]
         wanted = [(name, kind) for name, kind in _COLUMN.findall(create) if name.decode() not in columns]
         if not columns:
-            statements.append(create)
+            statements += tables[table]
         elif wanted:
             added = b", ".join(b'ADD COLUMN IF NOT EXISTS "%s" %s' % column for column in wanted)
             statements.append(b"ALTER TABLE ingestd.%s %s" % (table.encode(), added))
