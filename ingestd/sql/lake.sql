@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS ingestd.lakes (
 
 -- name: create_lake_files
 -- One row for each file; state: committed, settled, replaced. range_start to range_end is the tile of its commit.
+-- replaced_by: the compaction that has its rows now, or 'retention'.
 CREATE TABLE IF NOT EXISTS ingestd.lake_files (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pipeline     text NOT NULL,
@@ -30,6 +31,7 @@ CREATE TABLE IF NOT EXISTS ingestd.lake_files (
     committed_at timestamptz NOT NULL DEFAULT now(),
     settled_at   timestamptz,
     replaced_at  timestamptz,
+    replaced_by  text,
     removed_at   timestamptz
 )
 
@@ -67,7 +69,7 @@ FROM unnest(%(topic)s::text[], %(partition)s::integer[], %(start)s::bigint[], %(
 ORDER BY f.n
 
 -- name: replace_files
-UPDATE ingestd.lake_files SET state = 'replaced', replaced_at = now()
+UPDATE ingestd.lake_files SET state = 'replaced', replaced_at = now(), replaced_by = %(by)s
 WHERE pipeline = %(pipeline)s AND id = ANY(%(ids)s) AND state <> 'replaced'
 
 -- name: mark_settled
@@ -126,6 +128,7 @@ CREATE TABLE IF NOT EXISTS ingestd_lake_files (
     committed_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     settled_at   TEXT,
     replaced_at  TEXT,
+    replaced_by  TEXT,
     removed_at   TEXT
 )
 
@@ -156,7 +159,7 @@ VALUES (:pipeline, :topic, :partition, :start, :end, :directory, :name, :staged,
         coalesce(:committed_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
 
 -- name: sqlite_replace_files
-UPDATE ingestd_lake_files SET state = 'replaced', replaced_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+UPDATE ingestd_lake_files SET state = 'replaced', replaced_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), replaced_by = :by
 WHERE pipeline = :pipeline AND id IN (SELECT value FROM json_each(:ids)) AND state <> 'replaced'
 
 -- name: sqlite_mark_settled

@@ -76,8 +76,11 @@ class Manifest(Protocol):
         """New files, in the transaction that moves the lake's cursor (or that redrives, or that compacts)."""
         ...
 
-    def replace(self, cursor: Any, removed: Collection[int]) -> int:
-        """Mark these files REPLACED; how many of them were part of the lake until now."""
+    def replace(self, cursor: Any, removed: Collection[int], by: str = "compaction") -> int:
+        """Mark these files REPLACED; how many of them were part of the lake until now.
+
+        `by` is kept for the account: the compaction that has their rows now, or "retention".
+        """
         ...
 
     def mark_settled(self, connection: Any, ids: Collection[int]) -> None:

@@ -51,9 +51,9 @@ class PostgresManifest:
             values = {name: [getattr(file, name) for file in files] for name in _FIELDS}
             cursor.execute(_SQL["add_files"], {"pipeline": self._pipeline, **values})
 
-    def replace(self, cursor: psycopg.Cursor[Any], removed: Collection[int]) -> int:
-        """Mark these files REPLACED; how many of them were part of the lake until now."""
-        return cursor.execute(_SQL["replace_files"], self._ids(removed)).rowcount
+    def replace(self, cursor: psycopg.Cursor[Any], removed: Collection[int], by: str = "compaction") -> int:
+        """Mark these files REPLACED `by` somebody; how many of them were part of the lake until now."""
+        return cursor.execute(_SQL["replace_files"], {**self._ids(removed), "by": by}).rowcount
 
     def mark_settled(self, connection: psycopg.Connection[Any], ids: Collection[int]) -> None:
         """These files are where readers look. Commits."""

@@ -53,9 +53,9 @@ class SqliteManifest:
             values = structs.asdict(file) | {"committed_at": file.committed_at and _written(file.committed_at)}
             cursor.execute(_SQL["sqlite_add_file"], {"pipeline": self._pipeline, **values})
 
-    def replace(self, cursor: sqlite3.Cursor, removed: Collection[int]) -> int:
-        """Mark these files REPLACED; how many of them were part of the lake until now."""
-        return cursor.execute(_SQL["sqlite_replace_files"], self._ids(removed)).rowcount
+    def replace(self, cursor: sqlite3.Cursor, removed: Collection[int], by: str = "compaction") -> int:
+        """Mark these files REPLACED `by` somebody; how many of them were part of the lake until now."""
+        return cursor.execute(_SQL["sqlite_replace_files"], {**self._ids(removed), "by": by}).rowcount
 
     def mark_settled(self, connection: sqlite3.Connection, ids: Collection[int]) -> None:
         """These files are where readers look. Commits."""
