@@ -1,12 +1,14 @@
 """Log lines: one event, one line, on standard error; human on a terminal, else JSON. Knows nothing of what is logged.
 
-A line is written with one os.write, so that processes sharing the descriptor do not interleave. A reader of
-the log that goes away costs lines, never the daemon.
+With a file they go there as well, always as JSON. A line is written with one os.write, so that processes sharing the
+descriptor, or the file, do not interleave. A reader of the log that goes away costs lines, never the daemon.
 """
 
 import logging
 import os
 from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import orjson
@@ -24,10 +26,13 @@ def get_logger() -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger())
 
 
-def configure(level: str, format: Format, process_name: str, redact: Redact | None = None) -> None:
+def configure(
+    level: str, format: Format, process_name: str, redact: Redact | None = None, file: Path | None = None
+) -> None:
     """Set level, form and name of this process's lines; every forked child calls it again.
 
     `redact` is applied to every text that is written. Python's own `logging` (of libraries) goes the same way.
+    `file` is appended to, and made with its directory. Raises: OSError when it cannot be.
     """
     human = format == "human" or (format == "auto" and os.isatty(STDERR))
     processors: list[Processor] = [
@@ -39,6 +44,8 @@ def configure(level: str, format: Format, process_name: str, redact: Redact | No
         processors.append(structlog.processors.format_exc_info)
     if redact is not None:
         processors.append(_redacted(redact))
+    if (descriptor := _open(file)) is not None:
+        processors.append(_filed(descriptor))
     processors.append(_human(redact) if human else structlog.processors.JSONRenderer(serializer=_json))
     structlog.configure(
         processors=processors,
@@ -55,16 +62,44 @@ class _Stderr:
     """The last station of a line; its methods are the level names, as structlog expects."""
 
     def msg(self, line: str | bytes) -> None:
-        raw = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")
-        rest = memoryview(raw + b"\n")
-        try:
-            while rest:
-                rest = rest[os.write(STDERR, rest) :]
-        except OSError:
-            # Nobody reads the log any more, or its disk is full: the daemon's work matters more than its words.
-            return
+        _write(STDERR, line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace"))
 
     debug = info = warning = error = critical = log = msg
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    rest = memoryview(line + b"\n")
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        # Nobody reads the log any more, or its disk is full: the daemon's work matters more than its words.
+        return
+
+
+_file: list[tuple[Path, int]] = []
+"""The file that is open in this process, and its descriptor."""
+
+
+def _open(file: Path | None) -> int | None:
+    """The descriptor to append to `file`, kept while it is the same one."""
+    if _file and _file[0][0] != file:
+        os.close(_file.pop()[1])
+    if file is not None and not _file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _file.append((file, os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)))
+    return _file[0][1] if _file else None
+
+
+def _filed(descriptor: int) -> Processor:
+    """Writes the event into the file too, with its time in UTC, whatever form standard error has."""
+
+    def write(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        line: EventDict = dict(event) | {"timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+        _write(descriptor, _json(dict(structlog.processors.format_exc_info(_, __, line))))
+        return event
+
+    return write
 
 
 class _Forward(logging.Handler):

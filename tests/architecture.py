@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("schema",),
     ("config",),
-    ("batch", "board", "channel", "logs", "metrics", "planning", "signals"),
+    ("batch", "board", "channel", "logs", "metrics", "planning", "run_id", "signals"),
     ("decode", "fold", "rows"),
     ("contract",),
     ("stores", "sql"),

@@ -185,6 +185,12 @@ class Log(Options, frozen=True, kw_only=True):
     format: Annotated[Literal["auto", "human", "json"], Meta(description='"auto": human on a terminal, else JSON.')] = (
         "auto"
     )
+    directory: Annotated[
+        str | None,
+        Meta(
+            description="Also write one file for each run, as JSON: run_<run id>.log in this directory (relative to the working directory). A reload (HUP) begins another run."
+        ),
+    ] = None
 
 
 class Config(Options, frozen=True, kw_only=True):

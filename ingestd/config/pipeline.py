@@ -91,9 +91,9 @@ class Column(Options, frozen=True, kw_only=True):
         ),
     ] = False
     source: Annotated[
-        Literal["value", "key", "headers", "topic", "partition", "offset", "timestamp", "now"],
+        Literal["value", "key", "headers", "topic", "partition", "offset", "timestamp", "now", "run"],
         Meta(
-            description='Where the value comes from: the record\'s value (default), its key, its headers (jsonb), its topic, partition, offset or timestamp, or "now", the time of the write. topic, partition and offset columns let `ingestd verify` account for every record.'
+            description='Where the value comes from: the record\'s value (default), its key, its headers (jsonb), its topic, partition, offset or timestamp, "now", the time of the write, or "run", the id of the execution of `ingestd run` (a UUID of version 7, as text or uuid). topic, partition and offset columns let `ingestd verify` account for every record.'
         ),
     ] = "value"
     stored: Annotated[

@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 from msgspec import Raw
 
+from ingestd import run_id
 from ingestd.batch import Record
 from ingestd.config.options import Column
 from ingestd.decode.shape import NULL, field_type, is_raw
@@ -42,10 +43,19 @@ def source_of(column: Column, topic: str, clock: Callable[[], float], base64: bo
             return _timestamps
         case "now":
             return lambda records: ([int(clock() * 1000)] * len(records), {})
+        case "run":
+            return _of_run()
         case "headers":
             return lambda records: ([_headers(record) for record in records], {})
         case _:
             return _key_source(column, base64)
+
+
+def _of_run() -> Source:
+    """The id of the run that this decoder is part of; null in a command that is none, such as `ingestd check`."""
+    run = run_id.current()
+    found = run and run.run_id
+    return lambda records: ([found] * len(records), {})
 
 
 def _key_source(column: Column, base64: bool) -> Source:

@@ -6,6 +6,7 @@ from ingestd.config import options as cfg
 from ingestd.config.store_url import is_sqlite_url
 from ingestd.stores.evolution import EvolvedColumns
 from ingestd.stores.manifest import Manifest, ReplacedFiles
+from ingestd.stores.runs import Runs
 from ingestd.stores.store import LedgerKey, Store
 
 
@@ -67,3 +68,14 @@ def open_replaced_files(options: cfg.Store, pipeline: cfg.Pipeline) -> ReplacedF
     from ingestd.stores.postgres.manifest import PostgresReplacedFiles
 
     return PostgresReplacedFiles(pipeline.name)
+
+
+def open_runs(options: cfg.Store) -> Runs:
+    """The runs of all hosts that use the store."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.runs import SqliteRuns
+
+        return SqliteRuns()
+    from ingestd.stores.postgres.runs import PostgresRuns
+
+    return PostgresRuns()

@@ -19,6 +19,7 @@ _TYPES: dict[str, tuple[str, ...]] = {
     "offset": ("int8",),
     "timestamp": ("timestamptz", "timestamp", "epoch", "int8"),
     "now": ("timestamptz", "timestamp", "epoch", "int8", *_TEXTS),
+    "run": (*_TEXTS, "uuid"),
 }
 _OWN_PREFIX = "ingestd_"
 """Staging has columns of its own beside those of the table."""

@@ -9,7 +9,7 @@ from ingestd.config.values import Findings
 from ingestd.schema.types import parse_type
 
 _OWN_COLUMNS = ("topic", "partition", "offset", "seen_at", "ingestd_row")
-_NEVER_REPEAT = ("offset", "now")
+_NEVER_REPEAT = ("offset", "now", "run")
 
 
 def check_gates(pipelines: tuple[Pipeline, ...], findings: Findings) -> None:

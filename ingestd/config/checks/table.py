@@ -65,8 +65,8 @@ def _column_problems(column: Column, table: Table, hard: bool) -> Iterator[str]:
         yield f'"{name}" is in the key, so it is the same for all records of a row; name another column'
     if not _comparable(column):
         yield f'column "{name}" is {column.type}, which has no order; choose a number, a time or a text'
-    if column.source == "now":
-        yield f'column "{name}" comes from "now": a replay would be later than all; choose a field of the record'
+    if column.source in ("now", "run"):
+        yield f'column "{name}" comes from "{column.source}": a replay would be later than all; take a field of the record'
     if column.keep_when_absent:
         yield f'column "{name}" has keep_when_absent; a record without a version is the oldest of all: remove that'
     if not column.stored and not hard:
