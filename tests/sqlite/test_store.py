@@ -35,6 +35,22 @@ def test_file_held_by_another_process_is_waited_for_as_long_as_asked(store: Make
     _commit(one, 0, 1, again.epoch)
 
 
+def test_closed_connection_holds_no_lock_while_a_cursor_of_it_is_alive(store: MakeStore, path: str) -> None:
+    # An error between a statement and its rows leaves such a cursor in the traceback, perhaps for ever.
+    ask(path, "CREATE TABLE t (id TEXT)")
+    one = store(lock_timeout=0.2)
+    (lease,) = one.claim([0], _from_zero)
+    with pytest.raises(MemoryError), one.transaction([Tile(0, 0, 1)], {0: lease.epoch}) as tx:
+        tx.cursor.execute("INSERT INTO t VALUES ('a'), ('b')")
+        unread = one.open().execute("SELECT id FROM t")
+        raise MemoryError
+    one.close()
+    (again,) = one.claim([0], _from_zero, {0: lease.epoch})
+    _commit(one, 0, 1, again.epoch, "c")
+    assert ask(path, "SELECT id FROM t") == [("c",)]
+    assert unread is not None
+
+
 def test_file_that_is_gone_is_not_made_anew(store: MakeStore, path: str) -> None:
     one = store()
     one.claim([0], _from_zero)

@@ -8,7 +8,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,14 @@ class SqliteStore:
 
     def close(self) -> None:
         """Drop the connection; an open transaction is rolled back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        # While a cursor of it is alive (in a traceback, say), SQLite keeps a closed connection with its locks.
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        connection.close()
 
     def prepare(self) -> None:
         """Create what the ledger lacks, also of one that an older version made."""
