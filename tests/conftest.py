@@ -2,7 +2,13 @@
 
 import signal
 
-pytest_plugins = ["tests.fix_servers", "tests.fix_proxy", "tests.fix_registry", "tests.fault.tally"]
+pytest_plugins = [
+    "tests.fix_servers",
+    "tests.fix_debezium",
+    "tests.fix_proxy",
+    "tests.fix_registry",
+    "tests.fault.tally",
+]
 
 # A shell ignores SIGINT in what it starts in the background, and every child inherits that: a Ctrl-C that a test sends
 # would then do nothing.

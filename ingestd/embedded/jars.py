@@ -1,4 +1,4 @@
-"""The cache of the broker's jars: filled once from a Maven repository, then used without network. Knows no broker.
+"""The cache of jars: filled once from a Maven repository, then used without network. Knows no server.
 
 The repository is Maven Central, or the one named by INGESTD_MAVEN_URL (a company's mirror).
 """
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ingestd.embedded.debezium_jars import CONNECT_JARS, CONNECT_VERSION, DEBEZIUM_VERSION
 from ingestd.embedded.kafka_jars import KAFKA_JARS, KAFKA_VERSION, Jar
 from ingestd.errors import StartupError
 
@@ -24,6 +25,20 @@ _DOWNLOADS_AT_ONCE = 6
 _ATTEMPTS = 3
 _SCRATCH_PREFIX = "download-"
 _ABANDONED_SECS = 3600
+
+
+class _Bundle(NamedTuple):
+    """Jars that are used together; `directory` is their place in the cache."""
+
+    what: str
+    directory: str
+    jars: tuple[Jar, ...]
+
+
+_KAFKA = _Bundle(f"Apache Kafka {KAFKA_VERSION}", f"kafka-{KAFKA_VERSION}", KAFKA_JARS)
+_CONNECT = _Bundle(
+    f"Debezium {DEBEZIUM_VERSION}", f"debezium-{DEBEZIUM_VERSION}-connect-{CONNECT_VERSION}", CONNECT_JARS
+)
 
 
 class Download(NamedTuple):
@@ -66,8 +81,17 @@ def kafka_jars(progress: Callable[[Download], None] | None = None) -> Path:
 
     Raises: StartupError when a download fails; the message says what to do.
     """
-    target = cache_directory() / f"kafka-{KAFKA_VERSION}"
-    if _complete(target):
+    return _filled(_KAFKA, progress)
+
+
+def connect_jars(progress: Callable[[Download], None] | None = None) -> Path:
+    """The directory with every jar of Kafka Connect and Debezium; otherwise as `kafka_jars`."""
+    return _filled(_CONNECT, progress)
+
+
+def _filled(bundle: _Bundle, progress: Callable[[Download], None] | None) -> Path:
+    target = cache_directory() / bundle.directory
+    if _complete(target, bundle):
         return target
     package_directory("jgo")
     try:
@@ -77,8 +101,8 @@ def kafka_jars(progress: Callable[[Download], None] | None = None) -> Path:
         with tempfile.TemporaryDirectory(
             prefix=_SCRATCH_PREFIX, dir=target.parent, ignore_cleanup_errors=True
         ) as scratch:
-            _fetch_all(Path(scratch), progress)
-            _publish(Path(scratch) / "jars", target)
+            _fetch_all(bundle, Path(scratch), progress)
+            _publish(Path(scratch) / "jars", target, bundle)
     except OSError as error:
         raise StartupError(
             f"cannot write the download cache {target.parent}: {error.strerror or error}; "
@@ -94,8 +118,8 @@ def _sweep(cache: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _complete(target: Path) -> bool:
-    return all(_size_bytes(target / _file_name(jar)) == jar.size_bytes for jar in KAFKA_JARS)
+def _complete(target: Path, bundle: _Bundle) -> bool:
+    return all(_size_bytes(target / _file_name(jar)) == jar.size_bytes for jar in bundle.jars)
 
 
 def _size_bytes(path: Path) -> int:
@@ -109,24 +133,25 @@ def _file_name(jar: Jar) -> str:
     return f"{jar.artifact}-{jar.version}.jar"
 
 
-def _publish(filled: Path, target: Path) -> None:
-    if target.exists() and not _complete(target):
+def _publish(filled: Path, target: Path, bundle: _Bundle) -> None:
+    if target.exists() and not _complete(target, bundle):
         shutil.rmtree(target)
     try:
         filled.rename(target)
     except OSError:
         # Another process was faster: its files were checked as ours were.
-        if not _complete(target):
+        if not _complete(target, bundle):
             raise
 
 
 class _Tally:
-    def __init__(self, progress: Callable[[Download], None] | None):
+    def __init__(self, bundle: _Bundle, progress: Callable[[Download], None] | None):
+        self._bundle = bundle
         self._progress = progress
         self._lock = threading.Lock()
         self._bytes = 0
         self._files = 0
-        self._total_bytes = sum(jar.size_bytes for jar in KAFKA_JARS)
+        self._total_bytes = sum(jar.size_bytes for jar in bundle.jars)
         self._told_at = 0.0
 
     def add(self, received_bytes: int, files: int = 0) -> None:
@@ -135,8 +160,8 @@ class _Tally:
             self._files += files
             if self._progress and (files or time.monotonic() - self._told_at > 0.1):
                 self._told_at = time.monotonic()
-                name = f"downloading Apache Kafka {KAFKA_VERSION}"
-                self._progress(Download(name, self._bytes, self._total_bytes, self._files, len(KAFKA_JARS)))
+                name, total_files = f"downloading {self._bundle.what}", len(self._bundle.jars)
+                self._progress(Download(name, self._bytes, self._total_bytes, self._files, total_files))
 
     @contextmanager
     def watch(self, filename: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
@@ -144,12 +169,12 @@ class _Tally:
         yield self.add
 
 
-def _fetch_all(scratch: Path, progress: Callable[[Download], None] | None) -> None:
+def _fetch_all(bundle: _Bundle, scratch: Path, progress: Callable[[Download], None] | None) -> None:
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext, PythonResolver
 
     url = os.environ.get("INGESTD_MAVEN_URL", MAVEN_CENTRAL_URL).rstrip("/")
-    tally = _Tally(progress)
+    tally = _Tally(bundle, progress)
     # Every path and the pure-Python resolver are given: ~/.m2, jgo's configuration and mvn are never looked at.
     context = MavenContext(
         resolver=PythonResolver(progress_callback=tally.watch),
@@ -160,7 +185,7 @@ def _fetch_all(scratch: Path, progress: Callable[[Download], None] | None) -> No
     (scratch / "jars").mkdir()
     pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
     try:
-        for future in as_completed([pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in KAFKA_JARS]):
+        for future in as_completed([pool.submit(_fetch, context, jar, scratch / "jars", url) for jar in bundle.jars]):
             future.result()
             tally.add(0, files=1)
     except StartupError:
