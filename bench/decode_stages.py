@@ -17,7 +17,8 @@ import msgspec
 
 from ingestd.batch import Chunk, Record, Tile
 from ingestd.config.options import Column, Pipeline, Table
-from ingestd.decode.decoder import builder_for, make_decoder
+from ingestd.decode.builders import builder_for
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.shape import shape_of
 from ingestd.schema.postgres import Schema
 

@@ -26,8 +26,6 @@ class Marks(Struct, frozen=True):
     schema: pa.Schema
     """Of the whole batch."""
     when: tuple[tuple[int, pa.Scalar], ...]
-    optional: frozenset[int]
-    """Columns in whose values ABSENT may stand."""
 
     @classmethod
     def of(cls, pipeline: Pipeline, presence: Presence, builder_for: Callable[[Column], Builder]) -> Marks:
@@ -39,7 +37,7 @@ class Marks(Struct, frozen=True):
         for name in names:
             schema = schema.append(pa.field(name, pa.bool_()))
         when = tuple((p, _as_column(value, columns[p], builder_for)) for p, value in presence.when)
-        return cls(presence, schema, when, presence.forgiven | frozenset(presence.tracked))
+        return cls(presence, schema, when)
 
     @property
     def forgiven(self) -> frozenset[int]:
@@ -74,6 +72,8 @@ class Marks(Struct, frozen=True):
             return pa.array([False] * len(array), pa.bool_())
         if position in self.forgiven or position not in (*plan.value, *plan.key):
             return array.is_valid()
+        if position not in has:  # no record of these lacks a field
+            return pa.repeat(pa.scalar(True), len(array))
         return pa.array(has[position], pa.bool_())
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.config.options import Column
-from ingestd.decode.decoder import builder_for, make_decoder
+from ingestd.decode.builders import builder_for
+from ingestd.decode.decoder import make_decoder
 from ingestd.decode.rules import rule_of
 from ingestd.errors import ConfigError
 from tests.decode.records import contract, decoded, one_column
