@@ -14,6 +14,10 @@ STAGING = "_staging"
 """Below the root: what is no part of the lake yet. Hive readers pass over names that begin with "_"."""
 
 
+IDENTITY = "_ingestd.json"
+"""At the root: {"lake_id": uuid}, which the ledger knows as well."""
+
+
 class Listed(Struct, frozen=True):
     """A file that is there."""
 
@@ -28,6 +32,14 @@ class Place(Protocol):
     @property
     def url(self) -> str:
         """The root as the configuration names it; holds no secret."""
+        ...
+
+    @property
+    def lock(self) -> Path | None:
+        """The file whose flock settling shares and an exchange of directories holds alone (`ingestd.lake.turns`).
+
+        None where no directory is ever exchanged: an object store.
+        """
         ...
 
     def scratch(self, key: str) -> Path:
@@ -54,7 +66,10 @@ class Place(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Listed]:
-        """Every file below `prefix`, in no order, the staged ones among them only when asked for by their prefix."""
+        """Every file below the directory `prefix`, in no order; staged ones only when `prefix` is among the staged.
+
+        Neither `_ingestd.json` nor the lock is among them.
+        """
         ...
 
     def read(self, key: str) -> Any:
@@ -65,5 +80,9 @@ class Place(Protocol):
         ...
 
     def identity(self, wanted: str) -> str:
-        """The id in the root's `_ingestd.json`, which is made with `wanted` when the root is new and empty."""
+        """The id in the root's `_ingestd.json`; "" when there is none.
+
+        When `wanted` is not "" and the root is new and empty, the file is made with it; when two do so at once, both
+        get the id of the one that came first.
+        """
         ...

@@ -1,0 +1,17 @@
+"""The place of a lake, by its path. Knows no files."""
+
+from ingestd.config import options as cfg
+from ingestd.errors import Halt
+from ingestd.lake.place import Place
+
+
+def open_place(lake: cfg.Lake) -> Place:
+    """The root that `lake.path` names; nothing is read or made yet.
+
+    Raises: Halt when S3 is not installed, or its settings are no use.
+    """
+    if lake.path.startswith("s3://"):
+        raise Halt(f"{lake.path}: S3 is not supported yet; give lake.path a directory")
+    from ingestd.lake.local import LocalPlace
+
+    return LocalPlace(lake.path)
