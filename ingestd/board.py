@@ -9,9 +9,11 @@ import time
 from enum import IntEnum
 
 SLOTS = 512
-LANES = 2048
+LANES = 8192
 LANE_CELLS = 64
 TEXT_BYTES = 1024
+TOPIC_BYTES = 256
+"""Kafka allows 249 for a name; a shorter one is filled up with zeros."""
 
 
 class Slot(IntEnum):
@@ -52,7 +54,7 @@ class Lane(IntEnum):
     """
 
     PIPELINE = 0
-    """Index in the configuration. PIPELINE, PARTITION, TAKEN: written by the supervisor."""
+    """Index in the configuration. PIPELINE, PARTITION, TAKEN and the topic's name: written by the supervisor."""
     PARTITION = 1
     TAKEN = 2
     """1 when the lane is in use."""
@@ -108,7 +110,7 @@ class Lane(IntEnum):
     DELETED = 53
     PASSED = 54
     LAKE_OFFSET = 55
-    """The lake's committed cursor; 0 before its first claim. LAKE_..: only where the pipeline has a lake."""
+    """The lake's committed cursor; -1 before its first claim, and where the pipeline has no lake."""
     LAKE_OPEN_ROWS = 56
     """Rows in files that are not committed; they belong to the worker and show on its first partition."""
     LAKE_FILES = 57
@@ -125,12 +127,15 @@ class Board:
     def __init__(self) -> None:
         slots_bytes = SLOTS * 8 * 8
         lanes_bytes = LANES * LANE_CELLS * 8
-        self._map = mmap.mmap(-1, slots_bytes + lanes_bytes + LANES * TEXT_BYTES)
+        texts_end = slots_bytes + lanes_bytes + LANES * TEXT_BYTES
+        self._map = mmap.mmap(-1, texts_end + LANES * TOPIC_BYTES)
         view = memoryview(self._map)
         self._slots = view[:slots_bytes].cast("q")
         self._lanes = view[slots_bytes : slots_bytes + lanes_bytes].cast("q")
-        self.texts = view[slots_bytes + lanes_bytes :]
+        self.texts = view[slots_bytes + lanes_bytes : texts_end]
         """TEXT_BYTES a lane; use `write_text` and `read_text`."""
+        self.topics = view[texts_end:]
+        """TOPIC_BYTES a lane, written once; use `read_topic`."""
 
     def beat(self, slot: int) -> None:
         """Say "alive and working"; called from the child's work loop."""
@@ -165,22 +170,32 @@ class Board:
         return lanes
 
 
-def take_lane(board: Board, pipeline: int, partition: int) -> int:
+def take_lane(board: Board, pipeline: int, topic: str, partition: int) -> int:
     """The lane of this partition, made when it is new. Supervisor only.
 
     Raises: OverflowError when all lanes are taken.
     """
     for lane in range(LANES):
         if not board.get(lane, Lane.TAKEN):
+            name = topic.encode()[:TOPIC_BYTES]
+            board.topics[lane * TOPIC_BYTES : lane * TOPIC_BYTES + len(name)] = name
             board.set(lane, Lane.PIPELINE, pipeline)
             board.set(lane, Lane.PARTITION, partition)
             board.set(lane, Lane.NEXT_OFFSET, -1)
+            board.set(lane, Lane.LAKE_OFFSET, -1)
             board.set(lane, Lane.LOG_END, -1)
             board.set(lane, Lane.TAKEN, 1)
             return lane
-        if board.get(lane, Lane.PIPELINE) == pipeline and board.get(lane, Lane.PARTITION) == partition:
+        place = (board.get(lane, Lane.PIPELINE), board.get(lane, Lane.PARTITION))
+        if place == (pipeline, partition) and read_topic(board, lane) == topic:
             return lane
     raise OverflowError(f"more than {LANES} partitions on one host")
+
+
+def read_topic(board: Board, lane: int) -> str:
+    """The topic of a lane that is taken."""
+    start = lane * TOPIC_BYTES
+    return bytes(board.topics[start : start + TOPIC_BYTES]).partition(b"\0")[0].decode()
 
 
 def write_text(board: Board, lane: int, text: str) -> None:

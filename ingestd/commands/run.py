@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _worker(config: Config, plan: WorkerPlan, board: Board, stop: Stop) -> int:
-    from ingestd.worker.lease import run_worker
+    from ingestd.worker.process import run_worker
 
     return run_worker(config, plan, board, stop.requested)
 

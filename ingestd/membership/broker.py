@@ -1,14 +1,17 @@
 """Questions of the membership to the broker, never waiting for an answer. Knows no board and no supervisor."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from msgspec import structs
 
 from ingestd import planning
+from ingestd.config.pipeline import Pipeline
+from ingestd.config.topics import named_topics, patterns, pipelines_of, reads_topic
 
 ANSWER_SECS = 10.0
 STALE_LEADER = frozenset(
@@ -77,15 +80,32 @@ class BrokerQuestions:
         return None, "this host is not a member of the group any more"
 
 
-def find_partitions(consumer: Any, topics: Collection[str], timeout_secs: float) -> dict[str, list[int]]:
-    """The partitions of these topics that the broker knows; topics it does not know are left out.
+def find_partitions(consumer: Any, pipelines: Sequence[Pipeline], timeout_secs: float) -> dict[str, list[int]]:
+    """The partitions of the pipelines' topics that the broker knows; topics it does not know are left out.
 
     Raises: KafkaException while no broker answers.
     """
     deadline = time.monotonic() + timeout_secs
+    # By name where that is all: a cluster may have thousands of other topics.
+    all_topics = any(patterns(one) for one in pipelines)
+    names = sorted({topic for one in pipelines for topic in named_topics(one)})
+    wanted: list[str | None] = [None] if all_topics else [*names]
     found: dict[str, list[int]] = {}
-    for topic in sorted(set(topics)):
-        metadata = consumer.list_topics(topic, timeout=max(0.1, deadline - time.monotonic())).topics.get(topic)
-        if metadata is not None and metadata.error is None and metadata.partitions:
-            found[topic] = sorted(metadata.partitions)
+    for name in wanted:
+        left_secs = max(0.1, deadline - time.monotonic())
+        asked = consumer.list_topics(timeout=left_secs) if name is None else consumer.list_topics(name, left_secs)
+        for topic, metadata in asked.topics.items():
+            if metadata.error is None and metadata.partitions and pipelines_of(pipelines, topic):
+                found[topic] = sorted(metadata.partitions)
     return found
+
+
+def missing_topics(pipelines: Sequence[Pipeline], found: Collection[str]) -> frozenset[str]:
+    """Names that are not among the found topics, and patterns that none of these matches."""
+    missing = {topic for one in pipelines for topic in named_topics(one) if topic not in found}
+    for pipeline in pipelines:
+        for pattern in patterns(pipeline):
+            alone = structs.replace(pipeline, topic=pattern)
+            if not any(reads_topic(alone, topic) for topic in found):
+                missing.add(pattern)
+    return frozenset(missing)

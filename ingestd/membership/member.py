@@ -16,9 +16,10 @@ from confluent_kafka import TopicPartition as Position
 from ingestd.board import Board, Slot
 from ingestd.channel import Channel
 from ingestd.config.options import Config
+from ingestd.config.topics import subscriptions
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.logs import get_logger
-from ingestd.membership.broker import BrokerQuestions, find_partitions
+from ingestd.membership.broker import BrokerQuestions, find_partitions, missing_topics
 from ingestd.membership.mirror import Mirror
 from ingestd.membership.troubles import Troubles
 from ingestd.planning import TopicPartition
@@ -83,7 +84,6 @@ class Membership:
         self._board = board
         self._channel = channel
         self._stop = stop
-        self._topics = [pipeline.topic for pipeline in config.pipeline]
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._seq = 0
         self._drained_seq = 0
@@ -94,7 +94,7 @@ class Membership:
         self._known = False
         self._tick_at = 0.0
         self._sampled_at = 0.0
-        self._mirror = Mirror(board, self._topics)
+        self._mirror = Mirror(board)
         self._troubles = Troubles(channel, config.kafka.bootstrap_servers)
         self._wants_targets = False
         self._all_partitions: frozenset[TopicPartition] | None = None
@@ -111,8 +111,9 @@ class Membership:
 
     def run(self) -> int:
         """Until SIGTERM, or until the supervisor is gone."""
+        wanted = {one for pipeline in self._config.pipeline for one in subscriptions(pipeline)}
         self._consumer.subscribe(
-            sorted(set(self._topics)), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            sorted(wanted), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
         code = ExitCode.OK
         while not self._stop.requested() and not self._channel.closed and code == ExitCode.OK:
@@ -239,14 +240,14 @@ class Membership:
             return
         self._metadata_at = now + MISSING_TOPIC_SECS
         try:
-            found = find_partitions(self._consumer, self._topics, METADATA_SECS)
+            found = find_partitions(self._consumer, self._config.pipeline, METADATA_SECS)
         except KafkaException as error:
             self._metadata_at = now + TICK_SECS
             self._troubles.note_error(error.args[0])
             return
         self._known = True
         self._channel.send({"event": "up"})
-        self._troubles.note_topics(self._topics, found)
+        self._troubles.note_topics(missing_topics(self._config.pipeline, found), found)
         if not self._troubles.missing:
             self._all_partitions = frozenset((topic, p) for topic, numbers in found.items() for p in numbers)
 

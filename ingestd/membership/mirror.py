@@ -1,7 +1,7 @@
 """The board's cursors to the group, so that Kafka tools show lag, and the log ends to the board. Asks no broker."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
@@ -17,16 +17,15 @@ log = get_logger()
 class Mirror:
     """Only a mirror: what is lost here comes with the next change."""
 
-    def __init__(self, board: Board, topics: Sequence[str]) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
-        self._topics = topics
         self._mirrored: dict[TopicPartition, int] = {}
         self.moved_at = time.monotonic()
         """When a cursor moved, or a log end was not where its cursor is."""
 
     def commit(self, consumer: Consumer, assigned: frozenset[TopicPartition]) -> None:
         """Commit the cursors that moved; `on_commit` must be the consumer's callback."""
-        offsets = next_offsets(self._board, self._topics, assigned)
+        offsets = next_offsets(self._board, assigned)
         moved = {one: offset for one, offset in offsets.items() if self._mirrored.get(one) != offset}
         if not moved:
             return
@@ -52,7 +51,7 @@ class Mirror:
 
     def note_log_ends(self, ends: Mapping[TopicPartition, int], assigned: frozenset[TopicPartition]) -> None:
         """Write the log ends to the lanes of the board."""
-        for lane, partition in lanes_of(self._board, self._topics, assigned):
+        for lane, partition in lanes_of(self._board, assigned):
             if partition in ends:
                 if ends[partition] != self._board.get(lane, Lane.NEXT_OFFSET):
                     self.moved_at = time.monotonic()

@@ -6,6 +6,8 @@ and writes the log ends to the board. The messages are those of a member: see `s
 
 import logging
 import time
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
@@ -13,9 +15,10 @@ from confluent_kafka import Consumer, KafkaException
 from ingestd.board import Board, Slot
 from ingestd.channel import Channel
 from ingestd.config.options import Config
+from ingestd.config.topics import named_topics
 from ingestd.errors import ConfigError, ExitCode
 from ingestd.logs import get_logger
-from ingestd.membership.broker import BrokerQuestions, find_partitions
+from ingestd.membership.broker import BrokerQuestions, find_partitions, missing_topics
 from ingestd.membership.mirror import Mirror
 from ingestd.membership.troubles import Troubles
 from ingestd.planning import TopicPartition
@@ -29,6 +32,8 @@ TICK_SECS = 1.0
 METADATA_SECS = 2.0
 NEW_PARTITIONS_SECS = 5.0
 """How often the broker is asked which partitions there are."""
+GONE_LOOKS = 3
+"""A topic of a pattern that the broker did not know so often in a row is no longer waited for."""
 QUIET_SECS = 10.0
 QUIET_SAMPLE_SECS = 3.0
 
@@ -42,9 +47,11 @@ class SoleMembership:
         self._board = board
         self._channel = channel
         self._stop = stop
-        self._topics = [pipeline.topic for pipeline in config.pipeline]
+        self._pipelines = config.pipeline
+        self._away: Counter[str] = Counter()
+        """Topics of a pattern that the broker did not know, so many times in a row."""
         self._assigned: frozenset[TopicPartition] | None = None
-        self._mirror = Mirror(board, self._topics)
+        self._mirror = Mirror(board)
         self._troubles = Troubles(channel, config.kafka.bootstrap_servers)
         self._wants_targets = False
         self._seq = 0
@@ -92,24 +99,34 @@ class SoleMembership:
     def _look_for_partitions(self) -> None:
         """Tell what there is: at first, and when topics or partitions have come."""
         try:
-            found = find_partitions(self._consumer, self._topics, METADATA_SECS)
+            found = find_partitions(self._consumer, self._pipelines, METADATA_SECS)
         except KafkaException as error:
             self._look_at = time.monotonic() + TICK_SECS
             self._troubles.note_error(error.args[0])
             return
         self._channel.send({"event": "up"})
-        self._troubles.note_topics(self._topics, found)
+        self._troubles.note_topics(missing_topics(self._pipelines, found), found)
         if self._troubles.missing:
             self._look_at = time.monotonic() + TICK_SECS
         # A topic that is away for a moment is not taken from its worker, which says itself what is wrong.
-        assigned = frozenset((topic, p) for topic, numbers in found.items() for p in numbers) | (
-            self._assigned or frozenset()
-        )
+        gone = self._topics_gone(found)
+        before = frozenset(one for one in self._assigned or () if one[0] not in gone)
+        assigned = frozenset((topic, p) for topic, numbers in found.items() for p in numbers) | before
         if assigned != self._assigned:
             self._assigned = assigned
             self._seq += 1
             self._channel.send({"event": "assigned", "seq": self._seq, "partitions": sorted(assigned)})
             self._sample_at = 0.0
+
+    def _topics_gone(self, found: Collection[str]) -> set[str]:
+        """Topics of a pattern that were deleted: of a pattern nobody expects that all it ever matched stay."""
+        expected = {topic for pipeline in self._pipelines for topic in named_topics(pipeline)} | set(found)
+        away = {topic for topic, _ in self._assigned or ()} - expected
+        self._away = Counter({topic: self._away[topic] + 1 for topic in away})
+        gone = {topic for topic, looks in self._away.items() if looks >= GONE_LOOKS}
+        for topic in sorted(gone):
+            log.warning("topic is gone; what was read of it stays", topic=topic)
+        return gone
 
     def _note_log_ends(self) -> None:
         ends = self._questions.log_ends()

@@ -1,7 +1,7 @@
 """What keeps a host from its partitions: no broker answers, topics are not there. Each is told once. Asks no broker."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError
 
@@ -22,7 +22,7 @@ class Troubles:
         self.at = 0.0
         """When the text last changed, by the monotonic clock."""
         self.missing: frozenset[str] = frozenset()
-        """Topics that the broker did not know when it was last asked."""
+        """Topics, and patterns, for which the broker had nothing when it was last asked."""
 
     def tell(self, text: str) -> None:
         """Say that this is wrong, or with "" that nothing is any more."""
@@ -46,13 +46,15 @@ class Troubles:
         self._kind = kind
         self.tell(f"no broker answers at {self._servers}" if down else error.str())
 
-    def note_topics(self, wanted: Sequence[str], found: Mapping[str, list[int]]) -> None:
-        """Say which of the wanted topics are not there, and which have come."""
-        missing = frozenset(wanted) - found.keys()
+    def note_topics(self, missing: frozenset[str], found: Mapping[str, list[int]]) -> None:
+        """Say which topics and patterns have nothing at the broker, and which of them have come."""
         for topic in sorted(missing - self.missing):
+            if "*" in topic:
+                log.warning(f"no topic at {self._servers} matches {topic} yet; one that comes is read")
+                continue
             hint = f"kafka-topics.sh --bootstrap-server {self._servers} --create --topic {topic} --partitions 4"
             log.error(f"topic {topic} not found at {self._servers}; create it: {hint}")
         for topic in sorted(self.missing - missing):
-            log.info("topic found", topic=topic, partitions=len(found[topic]))
+            log.info("topic found", topic=topic, **({"partitions": len(found[topic])} if topic in found else {}))
         self.missing = missing
         self.tell("topics not found: " + ", ".join(sorted(missing)) if missing else "")

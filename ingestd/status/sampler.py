@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, SlotCell, read_text
+from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, SlotCell, read_text, read_topic
 from ingestd.config.options import Pipeline
+from ingestd.config.topics import for_topic
 from ingestd.status.lag import lag_records, lag_secs
 
 SHORT_SECS = 5
@@ -191,6 +192,7 @@ class Sampler:
         self._pipelines = pipelines
         self._began_ns = mono_ns
         self._tracks: dict[int, _Track] = {}
+        self._concrete: dict[int, Pipeline] = {}
         self._started: dict[int, tuple[int, int]] = {}
         self._history: dict[str, deque[Point]] = {}
         self._log_end_stamp = 0
@@ -221,7 +223,7 @@ class Sampler:
 
     def _reading(self, lane: int, mono_ns: int, wall_ms: int) -> Reading:
         cells = self._board.lane(lane)
-        pipeline = self._pipelines[cells[Lane.PIPELINE]]
+        pipeline = self._concrete.get(lane) or self._pipeline_of(lane, cells)
         state = LaneState(cells[Lane.STATE])
         held = state in HELD
         lag = lag_records(cells[Lane.NEXT_OFFSET], cells[Lane.LOG_END]) if held else None
@@ -243,6 +245,11 @@ class Sampler:
             batch_ms=track.batch_ms,
             stalled_secs=(mono_ns - track.moved_at_ns) / _NS,
         )
+
+    def _pipeline_of(self, lane: int, cells: list[int]) -> Pipeline:
+        """As it is for the lane's topic, which stays the lane's."""
+        self._concrete[lane] = for_topic(self._pipelines[cells[Lane.PIPELINE]], read_topic(self._board, lane))
+        return self._concrete[lane]
 
     def _remember(self, held: Sequence[Reading]) -> None:
         by_pipeline: dict[str, list[Reading]] = {pipeline.name: [] for pipeline in self._pipelines}

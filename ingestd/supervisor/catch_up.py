@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from ingestd.board import Board, Lane, LaneState
+from ingestd.board import Board, Lane, LaneState, read_topic
+from ingestd.config.pipeline import Pipeline
+from ingestd.config.topics import pipelines_of
 from ingestd.planning import TopicPartition
 
 
@@ -16,23 +18,27 @@ class Progress(Enum):
 
 def catch_up_progress(
     targets: Mapping[TopicPartition, int],
-    topics: Sequence[str],
+    pipelines: Sequence[Pipeline],
     assigned: frozenset[TopicPartition],
     committed: Mapping[TopicPartition, int],
     board: Board,
 ) -> Progress:
     """Compare cursors with targets: partitions of this host by the board, of other hosts by the group's offsets.
 
-    An empty partition is done as soon as it has been claimed. `topics[i]` is the topic of pipeline i.
+    An empty partition is done as soon as it has been claimed.
     """
-    lanes = {(board.get(x, Lane.PIPELINE), board.get(x, Lane.PARTITION)): x for x in board.taken_lanes()}
+    lanes = {
+        (board.get(x, Lane.PIPELINE), read_topic(board, x), board.get(x, Lane.PARTITION)): x
+        for x in board.taken_lanes()
+    }
+    readers = {topic: pipelines_of(pipelines, topic) for topic, _ in targets}
     states = set()
     for (topic, partition), target in targets.items():
         if (topic, partition) not in assigned:
             states.add(_compare(committed.get((topic, partition), -1), target))
             continue
-        for pipeline in (i for i, name in enumerate(topics) if name == topic):
-            lane = lanes.get((pipeline, partition))
+        for pipeline in readers[topic]:
+            lane = lanes.get((pipeline, topic, partition))
             states.add(Progress.PENDING if lane is None else _lane_progress(board, lane, target))
     return next((state for state in (Progress.PENDING, Progress.HALTED) if state in states), Progress.DONE)
 

@@ -7,10 +7,11 @@ when none of its partitions is still held by a running worker.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, take_lane, write_text
+from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, read_topic, take_lane, write_text
+from ingestd.config.pipeline import Pipeline
 from ingestd.errors import ExitCode
 from ingestd.logs import get_logger
-from ingestd.planning import Share, TopicPartition, WorkerPlan, plan_workers
+from ingestd.planning import Part, Share, TopicPartition, WorkerPlan, by_pipeline, by_topic, named, plan_workers
 from ingestd.supervisor.children import Child, backoff_secs, describe_exit
 
 log = get_logger()
@@ -42,6 +43,9 @@ class Running:
     share: Share
     plan: WorkerPlan = field(repr=False)
 
+    def lanes(self) -> list[int]:
+        return [lane for part in self.plan.parts for lane in part.lanes.values()]
+
 
 class Fleet:
     """The workers of this host; `start(plan)` forks one."""
@@ -49,13 +53,13 @@ class Fleet:
     def __init__(
         self,
         board: Board,
-        topics: Sequence[str],
+        pipelines: Sequence[Pipeline],
         max_workers: int,
         restart_backoff_secs: float,
         start: Callable[[WorkerPlan], Child],
     ) -> None:
         self._board = board
-        self._topics = topics
+        self._pipelines = pipelines
         self._max_workers = max_workers
         self._restart_backoff_secs = restart_backoff_secs
         self._start = start
@@ -71,7 +75,7 @@ class Fleet:
         """Plan for this assignment; workers that no longer fit are asked to stop."""
         gone = self._assigned - assigned
         self._assigned = assigned
-        shares = plan_workers(assigned, self._topics, self._max_workers, self._planned)
+        shares = plan_workers(by_pipeline(self._pipelines, assigned), self._max_workers, self._planned)
         self._planned = {share: self._planned.get(share, Planned()) for share in shares}
         for worker in self.running.values():
             if worker.share not in self._planned:
@@ -119,8 +123,7 @@ class Fleet:
         return min(waiting, default=None)
 
     def _holds(self, worker: Running, partitions: Collection[TopicPartition]) -> bool:
-        topic = self._topics[worker.share.pipeline]
-        return any((topic, partition) in partitions for partition in worker.share.partitions)
+        return any(one in partitions for one in worker.share.partitions)
 
     def _is_busy(self, share: Share) -> bool:
         """The share runs, or a worker on its way out still has one of its partitions."""
@@ -130,29 +133,32 @@ class Fleet:
         )
 
     def _start_share(self, share: Share, planned: Planned, now: float) -> None:
-        lanes = {partition: take_lane(self._board, share.pipeline, partition) for partition in share.partitions}
         taken = {worker.plan.slot for worker in self.running.values()}
         slot = next(slot for slot in range(Slot.FIRST_WORKER, SLOTS) if slot not in taken)
-        plan = WorkerPlan(slot=slot, pipeline=share.pipeline, partitions=share.partitions, lanes=lanes)
         try:
+            plan = WorkerPlan(slot, share.pipeline, self._parts(share))
             child = self._start(plan)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             planned.failures += 1
             planned.start_at = now + backoff_secs(self._restart_backoff_secs, planned.failures)
-            log.error("worker not started", error=str(error), partitions=share.partitions)
+            log.error("worker not started", error=str(error), **_said(share))
             return
         self.running[child.pid] = Running(child, share, plan)
-        topic = self._topics[share.pipeline]
-        log.info("worker started", child=child.name, pid=child.pid, topic=topic, partitions=share.partitions)
+        log.info("worker started", child=child.name, pid=child.pid, **_said(share))
+
+    def _parts(self, share: Share) -> tuple[Part, ...]:
+        """Raises: OverflowError when the board has no lane left."""
+        return tuple(
+            Part(topic, numbers, {p: take_lane(self._board, share.pipeline, topic, p) for p in numbers})
+            for topic, numbers in by_topic(share.partitions).items()
+        )
 
     def _note_exit(self, worker: Running, code: int, now: float) -> None:
-        for lane in worker.plan.lanes.values():
+        for lane in worker.lanes():
             self._board.set(lane, Lane.QUEUED_ROWS, 0)
             self._board.set(lane, Lane.QUEUED_BYTES, 0)
-        topic = self._topics[worker.share.pipeline]
-        gone = [p for p in worker.share.partitions if (topic, p) not in self._assigned]
-        self._leave_lanes([(topic, partition) for partition in gone])
-        said = {"child": worker.child.name, "topic": topic, "partitions": worker.share.partitions}
+        self._leave_lanes(set(worker.share.partitions) - self._assigned)
+        said = {"child": worker.child.name, **_said(worker.share)}
         planned = self._planned.get(worker.share)
         if worker.child.stopping:
             log.info("worker stopped", how=describe_exit(code), **said)
@@ -180,7 +186,7 @@ class Fleet:
         # The confirmation is asked for when the pause is over, not before: a zombie needs that time to learn the truth.
         planned.confirm_after = planned.start_at if lost else now
         state = LaneState.RELEASED if lost else LaneState.RETRYING
-        for lane in worker.plan.lanes.values():
+        for lane in worker.lanes():
             if self._board.get(lane, Lane.STATE) != LaneState.HALTED:
                 self._board.set(lane, Lane.STATE, state)
                 write_text(self._board, lane, f"worker ended: {describe_exit(code)}; it starts again")
@@ -188,7 +194,15 @@ class Fleet:
     def _leave_lanes(self, partitions: Collection[TopicPartition]) -> None:
         """Mark lanes nobody here works on any more; those of a worker on its way out follow when it has ended."""
         for lane in self._board.taken_lanes():
-            unit = (self._topics[self._board.get(lane, Lane.PIPELINE)], self._board.get(lane, Lane.PARTITION))
+            unit = (read_topic(self._board, lane), self._board.get(lane, Lane.PARTITION))
             if unit in partitions and not self.hold([unit]):
                 self._board.set(lane, Lane.STATE, LaneState.UNASSIGNED)
                 write_text(self._board, lane, "")
+
+
+def _said(share: Share) -> dict[str, object]:
+    """The share in a log line."""
+    topics = by_topic(share.partitions)
+    if len(topics) == 1:
+        return {"topic": share.partitions[0][0], "partitions": next(iter(topics.values()))}
+    return {"topics": len(topics), "partitions": named(share.partitions)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from ingestd.channel import Channel, Message
 from ingestd.logs import get_logger
-from ingestd.planning import TopicPartition
+from ingestd.planning import TopicPartition, named
 
 log = get_logger()
 
@@ -69,16 +69,16 @@ class GroupView:
             self.up = True
         elif kind == "assigned":
             self.assigned = _partitions(message["partitions"])
-            log.info("partitions assigned", count=len(self.assigned), partitions=_named(self.assigned))
+            log.info("partitions assigned", count=len(self.assigned), partitions=named(self.assigned))
         elif kind == "revoking":
             self._revoke_seq = message["seq"]
             self.revoking = _partitions(message["partitions"])
             self.assigned = (self.assigned or frozenset()) - self.revoking
-            log.info("partitions revoked", partitions=_named(self.revoking))
+            log.info("partitions revoked", partitions=named(self.revoking))
         elif kind == "lost":
             lost = _partitions(message["partitions"])
             self.assigned = (self.assigned or frozenset()) - lost
-            log.warning("partitions lost", partitions=_named(lost))
+            log.warning("partitions lost", partitions=named(lost))
             return lost
         elif kind == "confirmed":
             self._note_confirmed(message)
@@ -106,9 +106,3 @@ def _partitions(pairs: Iterable[list[Any]]) -> frozenset[TopicPartition]:
 
 def _offsets(triples: Iterable[list[Any]]) -> dict[TopicPartition, int]:
     return {(topic, partition): offset for topic, partition, offset in triples}
-
-
-def _named(partitions: frozenset[TopicPartition]) -> str:
-    """ "sales[0,1,2] tx[0]": short enough for one line."""
-    topics = sorted({topic for topic, _ in partitions})
-    return " ".join(f"{t}[{','.join(str(p) for topic, p in sorted(partitions) if topic == t)}]" for t in topics)

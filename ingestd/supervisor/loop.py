@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ingestd import logs
-from ingestd.board import Board, Lane, LaneState, Slot
+from ingestd.board import Board, Lane, LaneState, Slot, read_topic
 from ingestd.channel import Channel, channel_pair
 from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode, StartupError
@@ -110,10 +110,9 @@ class Supervisor:
         self._keeper = Sibling("keeper", Slot.KEEPER, self._targets.keeper if needs_keeper(config) else None)
         self._group: GroupView | None = None
         self._log_ends: dict[TopicPartition, int] | None = None
-        self._topics = [pipeline.topic for pipeline in config.pipeline]
         self._fleet = Fleet(
             self._board,
-            self._topics,
+            config.pipeline,
             config.workers.max_workers or default_workers(config),
             config.workers.restart_backoff,
             self._fork_worker,
@@ -290,7 +289,7 @@ class Supervisor:
         if not self._options.until_caught_up or self._is_stopping() or group is None or self._log_ends is None:
             return
         assigned = group.assigned or frozenset()
-        progress = catch_up_progress(self._log_ends, self._topics, assigned, group.committed, self._board)
+        progress = catch_up_progress(self._log_ends, self._config.pipeline, assigned, group.committed, self._board)
         if progress is Progress.DONE:
             self._stop(ExitCode.OK, "caught up")
         elif progress is Progress.HALTED:
@@ -317,7 +316,7 @@ class Supervisor:
     def _log_summary(self) -> None:
         for lane in self._board.taken_lanes():
             cells = self._board.lane(lane)
-            topic = self._topics[cells[Lane.PIPELINE]]
+            topic = read_topic(self._board, lane)
             state = LaneState(cells[Lane.STATE]).name
             partition, next_offset, log_end = cells[Lane.PARTITION], cells[Lane.NEXT_OFFSET], cells[Lane.LOG_END]
             log.info("lane", topic=topic, partition=partition, state=state, next_offset=next_offset, log_end=log_end)

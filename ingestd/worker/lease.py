@@ -1,13 +1,10 @@
-"""A worker: from claim to loss of a lease on N partitions of one pipeline, again and again. Knows no consumer group.
+"""A worker: from claim to loss of a lease on N partitions of one topic, again and again. Knows no consumer group.
 
 The only place that catches Retryable: close everything, wait, claim again. That is also the answer to
 "did that COMMIT arrive?".
 """
 
-import gc
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -17,7 +14,7 @@ from ingestd.config import options as cfg
 from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
 from ingestd.logs import get_logger
-from ingestd.planning import WorkerPlan
+from ingestd.planning import Part
 from ingestd.sinks.open import open_sink
 from ingestd.source.kafka import KafkaSource, check_position
 from ingestd.stores.open import open_store
@@ -32,19 +29,18 @@ _TURN_SECS = 0.5
 _FIRST_BACKOFF_SECS = 0.2
 _LONGEST_BACKOFF_SECS = 10.0
 _READER_HANGS_AFTER_SECS = 60.0
-_COLLECT_EVERY_SECS = 60.0
 
 
 class Worker:
     """The state that outlives a lease: what is halted, the epochs held, the ladder's and the limits' memory."""
 
-    def __init__(self, config: cfg.Config, plan: WorkerPlan, board: Board):
+    def __init__(self, config: cfg.Config, pipeline: cfg.Pipeline, part: Part, board: Board, beat: Callable[[], None]):
+        """`pipeline` as it is for the part's topic; `beat` is called at every turn: the worker's heartbeat."""
         self._config = config
-        self._slot = plan.slot
-        self._pipeline = config.pipeline[plan.pipeline]
-        self._board = board
-        self._lanes = WorkerBoard(board, plan.lanes)
-        self._active = list(plan.partitions)
+        self._pipeline = pipeline
+        self._beat = beat
+        self._lanes = WorkerBoard(board, part.lanes)
+        self._active = list(part.partitions)
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
@@ -53,7 +49,6 @@ class Worker:
         self._stopping = False
         self._failures = 0
         """Faults in a row, with no batch committed between them."""
-        self._collected_at = time.monotonic()
 
     def _read_by(self, pipeline: cfg.Pipeline, key: LedgerKey) -> None:
         """Decode and write by `pipeline`: the configured one, or longer by the columns of new fields."""
@@ -121,17 +116,14 @@ class Worker:
         """One batch, or half a second without one."""
         batch = handoff.take(_TURN_SECS)
         if time.monotonic() - reader.turned_at < _READER_HANGS_AFTER_SECS or handoff.rows:
-            self._board.beat(self._slot)
+            self._beat()
         if batch is not None:
             self._writer.commit(batch)
             self._failures = 0  # the environment works: the next fault is a new one
-        if time.monotonic() - self._collected_at > _COLLECT_EVERY_SECS:
-            gc.collect()  # cycles are rare (tracebacks), and the collector is off
-            self._collected_at = time.monotonic()
 
     def _claim(self, source: KafkaSource) -> None:
         """The lease on the active partitions; the source stands where the ledger says."""
-        self._board.beat(self._slot)
+        self._beat()
         for partition in self._active:
             self._lanes.state(partition, LaneState.CLAIMING)
         self._store.prepare()
@@ -165,7 +157,7 @@ class Worker:
         deadline = time.monotonic() + wait
         while (left := deadline - time.monotonic()) > 0 and not self._stopping:
             time.sleep(min(left, _TURN_SECS))
-            self._board.beat(self._slot)
+            self._beat()
 
     def _halt(self, halt: Halt) -> None:
         stopped = [p for p in self._active if halt.partitions is None or p in halt.partitions]
@@ -173,23 +165,3 @@ class Worker:
         for partition in stopped:
             self._lanes.state(partition, LaneState.HALTED, str(halt))
             self._log.error("partition halted", partition=partition, reason=str(halt))
-
-
-def run_worker(
-    config: cfg.Config, plan: WorkerPlan, board: Board, stop_requested: Callable[[], bool] = lambda: False
-) -> ExitCode:
-    """The body of a worker process. TERM finishes the batch in flight and returns ExitCode.OK.
-
-    `stop_requested` tells of a TERM that arrived before this handler was there (while the libraries loaded).
-    Returns HALTED when every partition halted, LEASE_LOST when another worker holds one.
-    """
-    # Rows are reference-counted away; the collector would walk tens of thousands of live records for nothing.
-    gc.disable()
-    gc.freeze()
-    # The reader's decoding holds the interpreter; the writer wants it back soon after each wait for the socket.
-    sys.setswitchinterval(0.001)
-    worker = Worker(config, plan, board)
-    signal.signal(signal.SIGTERM, worker.stop)
-    if stop_requested():
-        worker.stop()
-    return worker.run()

@@ -82,7 +82,7 @@ def test_cursors_are_mirrored_and_log_ends_sampled(
     produce(name, ["x"] * 7, partition=0)
     member = host.join([name, name], "a")
     host.wait(lambda: has(member, 0, 1), "all partitions")
-    lanes = [take_lane(member.board, pipeline, 0) for pipeline in (0, 1)]
+    lanes = [take_lane(member.board, pipeline, name, 0) for pipeline in (0, 1)]
     member.board.set(lanes[0], Lane.NEXT_OFFSET, 5)
     host.wait(lambda: member.board.get(lanes[1], Lane.LOG_END) == 7, "the log end")
     assert committed(kafka, f"group-{name}", name, 2)[0] < 0, "the other pipeline has not claimed yet"
@@ -98,7 +98,7 @@ def test_log_end_stops_before_an_open_transaction(host: Host, topic: MakeTopic, 
     producer.produce(name, b"open")
     producer.flush(30)
     member = host.join([name], "a")
-    lane = take_lane(member.board, 0, 0)
+    lane = take_lane(member.board, 0, name, 0)
     host.wait(lambda: member.board.get(lane, Lane.LOG_END_AT_NS) > 0, "a sample")
     assert member.board.get(lane, Lane.LOG_END) == 0
     producer.commit_transaction(30)
@@ -114,7 +114,7 @@ def test_targets_cover_partitions_of_other_hosts(host: Host, topic: MakeTopic, p
     host.wait(lambda: bool(first.said("log_ends")), "the targets")
     assert first.said("log_ends")[0]["partitions"] == [[name, 0, 0], [name, 1, 4]]
     (elsewhere,) = second.assigned()
-    second.board.set(take_lane(second.board, 0, elsewhere), Lane.NEXT_OFFSET, 2)
+    second.board.set(take_lane(second.board, 0, name, elsewhere), Lane.NEXT_OFFSET, 2)
     wanted = [[name, elsewhere, 2]]
     host.wait(lambda: any(one["partitions"] == wanted for one in first.said("committed")), "the other host's cursor")
 
@@ -183,7 +183,7 @@ def test_broker_that_goes_and_comes_back_is_said_once_each(host: Host, topic: Ma
     name = topic()
     member = host.join([name], "a", properties={"session.timeout.ms": 30_000})
     host.wait(lambda: has(member, 0) and bool(member.said("up")), "the partition")
-    lane = take_lane(member.board, 0, 0)
+    lane = take_lane(member.board, 0, name, 0)
     kafka.stop()
     host.wait(lambda: bool(member.said("trouble")), "the trouble")
     began = time.monotonic()
@@ -197,8 +197,8 @@ def test_broker_that_goes_and_comes_back_is_said_once_each(host: Host, topic: Ma
 def test_only_claimed_and_assigned_cursors_are_mirrored() -> None:
     board = Board()
     for partition, offset in ((0, 5), (1, -1), (2, 9)):
-        board.set(take_lane(board, 0, partition), Lane.NEXT_OFFSET, offset)
-    assert next_offsets(board, ["t"], frozenset({("t", 0), ("t", 1)})) == {("t", 0): 5}
+        board.set(take_lane(board, 0, "t", partition), Lane.NEXT_OFFSET, offset)
+    assert next_offsets(board, frozenset({("t", 0), ("t", 1)})) == {("t", 0): 5}
 
 
 def test_partition_without_a_leader_has_no_log_end_below_zero() -> None:

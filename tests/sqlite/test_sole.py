@@ -122,7 +122,7 @@ def test_all_partitions_are_assigned_new_ones_too_and_the_group_sees_the_cursors
     name = topic(2)
     produce(name, ["a", "b", "c"], partition=1)
     config, board, (mine, theirs) = _config(path, kafka.bootstrap_servers, (name,)), Board(), channel_pair()
-    lane = take_lane(board, 0, 1)
+    lane = take_lane(board, 0, name, 1)
     board.set(lane, Lane.NEXT_OFFSET, 2)
     child, heard = _live(config, board, mine, theirs), []
 

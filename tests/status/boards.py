@@ -27,7 +27,7 @@ def make_config(listen: str = "127.0.0.1:0", token: str | None = None, stalled_a
 
 def running_lane(board: Board, pipeline: int, partition: int, next_offset: int, log_end: int) -> int:
     """A lane in state RUNNING."""
-    lane = take_lane(board, pipeline, partition)
+    lane = take_lane(board, pipeline, make_config().pipeline[pipeline].topic, partition)
     board.set(lane, Lane.STATE, LaneState.RUNNING)
     board.set(lane, Lane.NEXT_OFFSET, next_offset)
     board.set(lane, Lane.LOG_END, log_end)

@@ -43,7 +43,7 @@ def test_idle_partition_stays_ready() -> None:
 
 def test_partition_that_is_never_claimed_is_not_ready() -> None:
     board = Board()
-    board.set(take_lane(board, 0, 0), Lane.STATE, LaneState.CLAIMING)
+    board.set(take_lane(board, 0, "orders-topic", 0), Lane.STATE, LaneState.CLAIMING)
     assert codes(board, Watch(board), 62) == ["stalled"]
 
 

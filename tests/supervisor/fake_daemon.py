@@ -36,31 +36,32 @@ def mode(partition: int) -> str:
 
 
 def fake_worker(config: Config, plan: WorkerPlan, board: Board, stop: Stop) -> int:
-    note("worker", "start", partitions=plan.partitions, group=config.kafka.group_id)
-    chosen = mode(plan.partitions[0])
+    (part,) = plan.parts
+    note("worker", "start", partitions=part.partitions, group=config.kafka.group_id)
+    chosen = mode(part.partitions[0])
     if chosen == "startup":
         raise StartupError("no server")
     board.beat(plan.slot)
-    for lane in plan.lanes.values():
+    for lane in part.lanes.values():
         board.set(lane, Lane.STATE, LaneState.RUNNING)
     if chosen.startswith("exit"):
         if chosen == "exit 4":
-            board.set(plan.lanes[plan.partitions[0]], Lane.STATE, LaneState.HALTED)
+            board.set(part.lanes[part.partitions[0]], Lane.STATE, LaneState.HALTED)
         return int(chosen.split()[1])
     while not stop.wait(0.02):
         if chosen != "hang":
             board.beat(plan.slot)
-        chosen = mode(plan.partitions[0])
+        chosen = mode(part.partitions[0])
         if chosen.startswith("reach"):
-            for lane in plan.lanes.values():
+            for lane in part.lanes.values():
                 board.set(lane, Lane.NEXT_OFFSET, int(chosen.split()[1]))
         if chosen.startswith("exit"):
             return int(chosen.split()[1])
-    note("worker", "term", partitions=plan.partitions)
-    while mode(plan.partitions[0]) == "ignore term":
+    note("worker", "term", partitions=part.partitions)
+    while mode(part.partitions[0]) == "ignore term":
         time.sleep(0.02)
         board.beat(plan.slot)
-    note("worker", "end", partitions=plan.partitions)
+    note("worker", "end", partitions=part.partitions)
     return 0
 
 

@@ -18,7 +18,7 @@ _EMPTY = pa.record_batch({"id": pa.array([], pa.int32())})
 
 def _lanes() -> tuple[Board, dict[int, int], WorkerBoard]:
     board = Board()
-    lanes = {partition: take_lane(board, 0, partition) for partition in (4, 7)}
+    lanes = {partition: take_lane(board, 0, "t", partition) for partition in (4, 7)}
     return board, lanes, WorkerBoard(board, lanes)
 
 

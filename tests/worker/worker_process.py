@@ -18,7 +18,7 @@ import msgspec
 from ingestd import logs
 from ingestd.board import Board, Lane, LaneState, SlotCell, read_text, take_lane
 from ingestd.config import options as cfg
-from ingestd.planning import WorkerPlan
+from ingestd.planning import Part, WorkerPlan
 
 _ROOT = Path(__file__).parents[2]
 
@@ -105,15 +105,16 @@ def _print_lanes(board: Board, lanes: dict[int, int], slot: int) -> None:
 
 
 def main() -> None:
-    from ingestd.worker.lease import run_worker
+    from ingestd.worker.process import run_worker
 
     asked = json.load(sys.stdin)
     config = msgspec.convert(asked["config"], cfg.Config)
     logs.configure("info", "json", "worker")
     board = Board()
-    lanes = {partition: take_lane(board, 0, partition) for partition in asked["partitions"]}
+    topic = config.pipeline[0].topic
+    lanes = {partition: take_lane(board, 0, topic, partition) for partition in asked["partitions"]}
     threading.Thread(target=_print_lanes, args=(board, lanes, 8), daemon=True).start()
-    code = run_worker(config, WorkerPlan(8, 0, tuple(asked["partitions"]), lanes), board)
+    code = run_worker(config, WorkerPlan(8, 0, (Part(topic, tuple(asked["partitions"]), lanes),)), board)
     threading.Event().wait(0.1)  # the printer's last turn
     os._exit(code)
 
