@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from ingestd.config.cdc import Cdc
+from ingestd.config.column import Column
 from ingestd.config.lake import Compaction, Lake, Roll
+from ingestd.config.medallion import Medallion, MedallionTable
 from ingestd.config.pipeline import (
     Batch,
-    Column,
     Contract,
     DeadLetters,
     Dedupe,
@@ -37,6 +38,8 @@ __all__ = [
     "Kafka",
     "Lake",
     "Log",
+    "Medallion",
+    "MedallionTable",
     "Pipeline",
     "Properties",
     "Query",

@@ -24,6 +24,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     ("[pipeline.lake.roll]", cfg.Roll),
     ("[pipeline.lake.compact]", cfg.Compaction),
     ("[pipeline.cdc]", cfg.Cdc),
+    ("[pipeline.medallion]", cfg.Medallion),
+    ("[[pipeline.medallion.table]]", cfg.MedallionTable),
     ("[[pipeline.contract]]", cfg.Contract),
     ("[pipeline.query]", cfg.Query),
     ("[[pipeline.query.column]]", cfg.QueryColumn),

@@ -17,6 +17,7 @@ from ingestd.config.checks.dead_letters import check_dead_letters
 from ingestd.config.checks.formats import check_formats
 from ingestd.config.checks.gate import check_gates
 from ingestd.config.checks.lake import check_lakes
+from ingestd.config.checks.medallion import check_medallions
 from ingestd.config.checks.rules import check_rules
 from ingestd.config.checks.store import check_store, sqlite_url_problems
 from ingestd.config.checks.table import check_tables
@@ -67,6 +68,7 @@ def check_all(config: Config, findings: Findings) -> None:
     check_tables(config.pipeline, findings)
     check_gates(config.pipeline, findings)
     check_lakes(config.pipeline, findings)
+    check_medallions(config.pipeline, findings)
     check_dead_letters(config.pipeline, findings)
     check_store(config, findings)
     check_rules(config.pipeline, findings)
@@ -161,6 +163,8 @@ def _check_pipelines(pipelines: tuple[Pipeline, ...], findings: Findings) -> Non
         _check_columns(pipeline.column, path, findings)
         for number, contract in enumerate(pipeline.contract):
             _check_columns(contract.column, f"{path}.contract[{number}]", findings)
+        for number, table in enumerate(pipeline.medallion.table if pipeline.medallion is not None else ()):
+            _check_columns(table.column, f"{path}.medallion.table[{number}]", findings)
         if pipeline.table is not None:
             _check_table(pipeline, f"{path}.table", findings)
 

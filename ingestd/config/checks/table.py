@@ -66,7 +66,7 @@ def _column_problems(column: Column, table: Table, hard: bool) -> Iterator[str]:
     if not _comparable(column):
         yield f'column "{name}" is {column.type}, which has no order; choose a number, a time or a text'
     if column.source in ("now", "run"):
-        yield f'column "{name}" comes from "{column.source}": a replay would be later than all; take a field of the record'
+        yield f'column "{name}" comes from "{column.source}": a replay would be later; take a field of the record'
     if column.keep_when_absent:
         yield f'column "{name}" has keep_when_absent; a record without a version is the oldest of all: remove that'
     if not column.stored and not hard:
