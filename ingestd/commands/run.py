@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestd import logs
+from ingestd import logs, run_id
 from ingestd.board import Board, Slot
 from ingestd.channel import Channel
 from ingestd.commands.arguments import add_config
@@ -18,6 +19,7 @@ from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
 from ingestd.supervisor.children import run_forked
 from ingestd.supervisor.loop import Options, Supervisor, Targets
+from ingestd.supervisor.run_counts import run_counts
 from ingestd.supervisor.sole import FileLocks, is_sole
 from ingestd.supervisor.systemd import Notifier
 
@@ -29,6 +31,7 @@ log = logs.get_logger()
 EMBEDDED = "embedded"
 EMBEDDED_DATABASE = "kafka_sink"
 EMBEDDED_PARTITIONS = 4
+_END_RUN_SECS = 10
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -62,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     notifier = Notifier()
     overrides = [f"log.{name}={value}" for name in ("level", "format") if (value := getattr(args, f"log_{name}"))]
     config = load(args.config, overrides=overrides)
-    logs.configure(config.log.level, config.log.format, "supervisor", partial(redact, config=config))
+    _begin_log(config)
     locks = FileLocks()
     locks.hold(config)
     with _embedded_servers(config, args.config) as stack:
@@ -84,8 +87,46 @@ def main(args: argparse.Namespace) -> int:
             until_caught_up=args.until_caught_up,
             notifier=notifier,
             check=stack.check if stack is not None else lambda: None,
+            end_run=_end_run,
         )
         return Supervisor(config, Targets(_worker, _membership, _status, _keeper), options).run()
+
+
+# --- the run
+
+
+def _begin_log(config: Config) -> None:
+    """A run begins, and with it its log. Raises: StartupError when the file cannot be made."""
+    run_id.begin()
+    options = config.log
+    try:
+        file = run_id.log_file(options.directory)
+        logs.configure(options.level, options.format, "supervisor", partial(redact, config=config), file)
+    except OSError as error:
+        raise StartupError(f"log.directory: {options.directory}: {error.strerror}; make it, or name another") from error
+
+
+def _end_run(config: Config, board: Board) -> None:
+    """The run is marked ended, with its counts; in a child, since this process never loads a database library."""
+    counts = run_counts(config.pipeline, board)
+
+    def end() -> int:
+        from ingestd.stores.open import open_runs, open_store
+        from ingestd.stores.runs import ENDED
+        from ingestd.stores.store import LedgerKey
+
+        signal.alarm(_END_RUN_SECS)
+        store = open_store(config.store, LedgerKey(config.pipeline[0].name, config.pipeline[0].topic))
+        run = run_id.current()
+        if run is not None:
+            with store.deciding():
+                runs = open_runs(config.store)
+                runs.prepare(store.open())
+                runs.end(store.open(), run.run_id, ENDED, counts)
+        return int(ExitCode.OK)
+
+    if run_forked(end) != ExitCode.OK:
+        log.warning("the end of this run is not recorded; the next start on this host marks it crashed")
 
 
 # --- what the children run: their imports are paid after the fork

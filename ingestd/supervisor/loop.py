@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ingestd import logs
+from ingestd import logs, run_id
 from ingestd.board import Board, Lane, LaneState, Slot, read_topic
 from ingestd.channel import Channel, channel_pair
 from ingestd.config.options import Config
@@ -63,6 +63,8 @@ class Options:
     notifier: Notifier = field(default_factory=Notifier)
     check: Callable[[], None] = lambda: None
     """Called at every turn. Raises: StartupError when a server that the daemon itself runs has ended."""
+    end_run: Callable[[Config, Board], None] = lambda config, board: None
+    """Called when the run is over: its children have ended, and their counters stand still."""
 
 
 class Supervisor:
@@ -93,6 +95,7 @@ class Supervisor:
             self._kill_overdue_and_stuck()
             self._advance_stop()
             if self._exit_code is not None and not self._children():
+                self._options.end_run(self._config, self._board)
                 self._options.notifier.send("STOPPING=1")
                 return self._exit_code
             self._start_missing()
@@ -261,6 +264,8 @@ class Supervisor:
         elif self._exit_code is None and self._reloading is not None:
             config, self._reloading = self._reloading, None
             self._ready = False
+            self._options.end_run(self._config, self._board)
+            run_id.begin()
             self._begin(config)
 
     def _start_missing(self) -> None:
@@ -375,4 +380,9 @@ class Supervisor:
 
     def _configure_log(self, name: str) -> None:
         options = self._config.log
-        logs.configure(options.level, options.format, name, self._options.redaction(self._config))
+        redact = self._options.redaction(self._config)
+        try:
+            logs.configure(options.level, options.format, name, redact, run_id.log_file(options.directory))
+        except OSError as error:
+            logs.configure(options.level, options.format, name, redact)
+            log.error("the log file cannot be written", directory=options.directory, reason=str(error))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from ingestd.batch import Rows
 from ingestd.board import Board, LaneState
 from ingestd.config import options as cfg
 from ingestd.decode.decoder import make_decoder
@@ -22,8 +23,10 @@ from ingestd.stores.store import LedgerKey
 from ingestd.worker.evolution import Evolution, NewFields
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.limits import DeadLetterLimit
+from ingestd.worker.open_lake import open_lake
 from ingestd.worker.reader import Handoff, Reader
-from ingestd.worker.writer import Writer
+from ingestd.worker.run import note_run
+from ingestd.worker.writer import Prepared, Writer
 
 _TURN_SECS = 0.5
 _FIRST_BACKOFF_SECS = 0.2
@@ -45,6 +48,7 @@ class Worker:
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
         self._evolution = Evolution(config.store, self._pipeline, self._log)
+        self._lake, self._follower = open_lake(config, pipeline, self._lanes, self._log)
         self._read_by(self._pipeline, key)
         self._stopping = False
         self._failures = 0
@@ -55,7 +59,7 @@ class Worker:
         self._sink = open_sink(self._config.store, pipeline)
         decode = make_decoder(pipeline, self._config.schema_registry, ignored=self._evolution.ignored)
         self._decode = self._evolution.watching(decode)
-        self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes)
+        self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes, self._follower)
         self._extended = pipeline
 
     def _evolve(self) -> None:
@@ -98,27 +102,43 @@ class Worker:
         self._evolve()
         source = KafkaSource(self._config.kafka, self._pipeline, self._config.workers.prefetch)
         self._lanes.new_handoff()
-        handoff = Handoff(self._pipeline.batch, self._lanes.queued, self._writer.prepare)
+        handoff = Handoff(self._pipeline.batch, self._lanes.queued, self._prepare)
         reader = Reader(source, self._decode, handoff)
         try:
             self._claim(source)
             reader.start()
             while not self._stopping:
                 self._turn(handoff, reader)
+            self._lake.stop()
         except NewFields as found:
+            self._lake.stop()
             self._evolution.absorb(self._store, found.fields)
+        except Halt:
+            self._lake.stop()
+            raise
         finally:
             reader.stop(_READER_HANGS_AFTER_SECS) if reader.ident else None
             source.close()
+            self._lake.close()
             self._store.close()
+
+    def _prepare(self, parts: list[Rows]) -> tuple[list[Rows], Prepared | None]:
+        """What the table has already, for the lake alone, and the batch for both. The reader may call it."""
+        past, parts = self._lake.divide(parts)
+        return past, self._writer.prepare(parts) if parts else None
 
     def _turn(self, handoff: Handoff, reader: Reader) -> None:
         """One batch, or half a second without one."""
-        batch = handoff.take(_TURN_SECS)
+        taken = handoff.take(_TURN_SECS)
         if time.monotonic() - reader.turned_at < _READER_HANGS_AFTER_SECS or handoff.rows:
             self._beat()
-        if batch is not None:
-            self._writer.commit(batch)
+        if taken is not None:
+            past, batch = taken
+            self._lake.add_past(past)
+            if batch is not None:
+                self._writer.commit(batch)
+        self._lake.turn()
+        if taken is not None:
             self._failures = 0  # the environment works: the next fault is a new one
 
     def _claim(self, source: KafkaSource) -> None:
@@ -127,6 +147,7 @@ class Worker:
         for partition in self._active:
             self._lanes.state(partition, LaneState.CLAIMING)
         self._store.prepare()
+        note_run(self._config, self._store)
         topic_id, _ = source.topic_state()
 
         def first_offsets(new: list[int], first_run: bool) -> dict[int, tuple[int, str]]:
@@ -143,10 +164,14 @@ class Worker:
             check_position(source, self._pipeline.topic, c.partition, c.next_offset, (c.topic_id, topic_id))
         with self._store.deciding():
             self._sink.attach(self._store.open())
+        lake = self._lake.claim(self._extended, source, claimed, topic_id)
+        for c in lake.values():
+            check_position(source, self._pipeline.topic, c.partition, c.next_offset, (c.topic_id, topic_id))
         for c in claimed:
             self._lanes.claimed(c.partition, c.next_offset, c.epoch)
             self._log.info("claimed", partition=c.partition, next_offset=c.next_offset, epoch=c.epoch)
-        source.seek({c.partition: c.next_offset for c in claimed}, topic_id)
+        starts = {c.partition: min(c.next_offset, lake.get(c.partition, c).next_offset) for c in claimed}
+        source.seek(starts, topic_id)
 
     def _retry(self, fault: Retryable, failures: int) -> None:
         """Say so, and wait: jittered, doubling, with the heartbeat going on."""
