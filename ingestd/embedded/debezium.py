@@ -1,8 +1,6 @@
 """A real Kafka Connect worker with Debezium, as a child process on 127.0.0.1. Knows nothing of who reads its topics."""
 
-import json
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -11,13 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ingestd.embedded.child import end_child, free_ports, java_environment, last_words, port_is_free, spawn
-from ingestd.embedded.debezium_rest import Connectors
+from ingestd.embedded.debezium_rest import USER, Connectors
 from ingestd.embedded.debezium_source import DebeziumSource
 from ingestd.embedded.jars import Download, connect_jars, package_directory
 from ingestd.errors import StartupError
 
-USER = "ingestd"
-"""Who may use the REST interface; without a login every user of this machine could read the source's password there."""
 _READY_SECS = 90
 _STREAMING_SECS = 60
 ERROR_MARKS = ("Caused by: ", "Exception: ", "ERROR ")
@@ -51,7 +47,7 @@ _LOGIN = """KafkaConnect {
 
 
 class DebeziumConnect:
-    """One worker; its connectors and how far each has read outlive stop(), kill() and start().
+    """One worker; how far each connector has read outlives stop(), kill() and the process.
 
     `worker_properties` are Connect's own and win over everything here. The directory holds passwords: it is closed to
     other users.
@@ -75,6 +71,7 @@ class DebeziumConnect:
         self._jvm_options = list(jvm_options)
         self._progress = progress
         self._child: subprocess.Popen[bytes] | None = None
+        self._sources: dict[str, DebeziumSource] = {}
 
     @property
     def url(self) -> str:
@@ -96,7 +93,7 @@ class DebeziumConnect:
 
     @property
     def connectors(self) -> Connectors:
-        """The REST interface as a client. A connector made here is forgotten at a stop; `add` remembers it."""
+        """The REST interface as a client. A connector made with it is forgotten at a stop; `add` remembers it."""
         return Connectors(self.url, USER, self.password)
 
     @property
@@ -142,27 +139,24 @@ class DebeziumConnect:
                     f"the embedded Kafka Connect did not start: {reason or 'no output'}; see {self.log_path}"
                 )
             time.sleep(0.05)
-        for path in sorted((self._directory / "connectors").glob("*.json")):
-            self._run(path.stem, json.loads(path.read_text()))
+        for source in self._sources.values():
+            self._run(source)
 
     def add(self, source: DebeziumSource) -> None:
         """Run this connector, now and after every start; returns when its replication slot is in use.
 
-        Changes made after that are captured whatever the snapshot mode is. An older one of its name is replaced.
+        Changes made after that are captured whatever the snapshot mode is. A connector whose name this directory knows
+        from before goes on where that one was. An older one of its name is replaced.
 
         Raises: StartupError with Connect's reason when the database, a right or a setting is missing.
         """
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", source.name) is None:
-            raise ValueError(f"{source.name!r}: a connector's name has letters, digits, _ and - only")
-        self._run(source.name, source.config())
-        directory = self._directory / "connectors"
-        directory.mkdir(mode=0o700, exist_ok=True)
-        _write_secret(directory / f"{source.name}.json", json.dumps(source.config(), indent=2))
+        self._run(source)
+        self._sources[source.name] = source
         self._wait_streaming(source)
 
     def remove(self, name: str) -> None:
-        """Stop this connector and forget it; its slot stays in the source database and keeps WAL: drop it there."""
-        (self._directory / "connectors" / f"{name}.json").unlink(missing_ok=True)
+        """Stop this connector; its slot stays in the source database and keeps WAL: drop it there."""
+        self._sources.pop(name, None)
         self.connectors.remove(name)
 
     def stop(self, graceful: bool = True, timeout_secs: float = 20) -> None:
@@ -174,9 +168,9 @@ class DebeziumConnect:
         """kill -9; returns when it is gone."""
         self.stop(graceful=False)
 
-    def _run(self, name: str, config: Mapping[str, str]) -> None:
-        self.connectors.put(name, config)
-        self.connectors.wait_running(name, _READY_SECS)
+    def _run(self, source: DebeziumSource) -> None:
+        self.connectors.put(source.name, source.config())
+        self.connectors.wait_running(source.name, _READY_SECS)
 
     def _wait_streaming(self, source: DebeziumSource) -> None:
         import psycopg

@@ -12,6 +12,8 @@ from urllib.parse import quote
 from ingestd.embedded.child import wait_until
 from ingestd.errors import StartupError
 
+USER = "ingestd"
+"""Who may use the interface; without a login every user of this machine could read the source's password there."""
 _HTTP_SECS = 30.0
 _PAUSE_SECS = 0.05
 

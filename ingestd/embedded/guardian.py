@@ -16,8 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ingestd.embedded import kafka, postgres
+from ingestd.embedded import debezium, kafka, postgres
 from ingestd.embedded.child import last_words
+from ingestd.embedded.debezium import DebeziumConnect
 from ingestd.embedded.directory import HeldDirectory, hold_directory, hold_temporary_directory
 from ingestd.embedded.jars import Download
 from ingestd.embedded.kafka import KafkaServer
@@ -103,6 +104,7 @@ class _Servers:
         self._request = request
         self._kafka: KafkaServer | None = None
         self._postgres: PostgresServer | None = None
+        self._debezium: DebeziumConnect | None = None
         if request["kafka"] is not None:
             self._kafka = KafkaServer(self._private("kafka"), progress=_tell, **request["kafka"])
         if request["postgres"] is not None:
@@ -115,8 +117,9 @@ class _Servers:
         return path
 
     def start(self) -> dict[str, Any]:
-        """Both at once, from this thread: the servers die with the thread that started them."""
+        """Kafka and PostgreSQL at once, from this thread: the servers die with the thread that started them."""
         answer: dict[str, Any] = {"directory": str(self._held.path), "bootstrap_servers": None, "postgres_url": None}
+        answer["debezium"] = None
         if self._kafka:
             self._kafka.launch()
         if self._postgres:
@@ -125,12 +128,22 @@ class _Servers:
         if self._kafka:
             self._kafka.wait_ready()
             answer["bootstrap_servers"] = self._kafka.bootstrap_servers
+        if self._request["debezium"] is not None:
+            answer["debezium"] = self._start_debezium(**self._request["debezium"])
         answer["pids"] = self._pids()
         self._held.remember(answer["pids"])
         return answer
 
+    def _start_debezium(self, source_database: str, rest_port: int | None) -> dict[str, str]:
+        assert self._kafka is not None and self._postgres is not None
+        directory = self._private("debezium")
+        self._debezium = DebeziumConnect(directory, self._kafka.bootstrap_servers, rest_port, progress=_tell)
+        self._debezium.start()
+        source_url = _database_url(self._postgres, source_database)
+        return {"url": self._debezium.url, "password": self._debezium.password, "source_url": source_url}
+
     def _pids(self) -> dict[str, int]:
-        named = {"kafka": self._kafka, "postgres": self._postgres}
+        named = {"kafka": self._kafka, "postgres": self._postgres, "debezium": self._debezium}
         return {name: server.pid for name, server in named.items() if server and server.pid is not None}
 
     def watch(self) -> None:
@@ -143,14 +156,18 @@ class _Servers:
             for name, server, marks in (
                 ("Kafka", self._kafka, kafka.ERROR_MARKS),
                 ("PostgreSQL", self._postgres, postgres.ERROR_MARKS),
+                ("Kafka Connect", self._debezium, debezium.ERROR_MARKS),
             ):
                 if server and server.pid is None:
                     last = last_words(server.log_path, *marks)
                     raise StartupError(f"the embedded {name} ended by itself: {last or 'it wrote nothing'}")
 
     def stop(self) -> None:
-        """End both; what is thrown away needs no clean end."""
+        """End all; what is thrown away needs no clean end."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self._debezium:
+            # First: it notes how far it has come, and PostgreSQL would wait for it.
+            self._debezium.stop(graceful=not self._held.temporary)
         if self._postgres:
             self._postgres.stop("immediate" if self._held.temporary else "fast")
         if self._kafka:

@@ -138,6 +138,7 @@ class PostgresServer:
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            **self._kept_settings(),
             **self._settings,
         }
         command: list[str | Path] = [programs.program("postgres"), "-D", self._directory / "data"]
@@ -146,6 +147,11 @@ class PostgresServer:
         self.log_path.unlink(missing_ok=True)
         # QUIT and not KILL at our death: the postmaster then ends its sessions, and needs no answer from them.
         self._child = spawn(command, self.log_path, signal.SIGQUIT, programs.account)
+
+    def _kept_settings(self) -> dict[str, str]:
+        """What the data itself asks for: a server refuses to start with a logical slot and another wal_level."""
+        slots = self._directory / "data" / "pg_replslot"
+        return {"wal_level": "logical"} if any(slots.iterdir()) else {}
 
     def _initialize(self, programs: Installation) -> None:
         method = "scram-sha-256" if self._password else "trust"

@@ -15,17 +15,18 @@ def shown_on(console: Console) -> Iterator[Callable[[Download], None]]:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console
     )
-    tasks: list[TaskID] = []
-    quarters: set[int] = set()
+    tasks: dict[str, TaskID] = {}
+    quarters: set[tuple[str, int]] = set()
 
     def draw(download: Download) -> None:
         if not tasks:
             bar.start()
-            tasks.append(bar.add_task(download.what, total=download.total_bytes))
-        bar.update(tasks[0], completed=download.done_bytes)
+        if download.what not in tasks:
+            tasks[download.what] = bar.add_task(download.what, total=download.total_bytes)
+        bar.update(tasks[download.what], completed=download.done_bytes)
 
     def write(download: Download) -> None:
-        quarter = 4 * download.done_bytes // download.total_bytes
+        quarter = download.what, 4 * download.done_bytes // download.total_bytes
         if quarter not in quarters:
             quarters.add(quarter)
             console.print(str(download), highlight=False)

@@ -1,4 +1,4 @@
-"""A real Kafka and a real PostgreSQL for as long as this process wants them. Loads no client library."""
+"""A real Kafka, PostgreSQL and Debezium for as long as this process wants them. Loads no client library."""
 
 import contextlib
 import json
@@ -9,13 +9,35 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingestd.embedded.child import wait_until
+from ingestd.embedded.debezium_rest import USER, Connectors
 from ingestd.embedded.jars import Download
 from ingestd.errors import StartupError
 
 _STOP_SECS = 60
+
+
+class DebeziumAccess(NamedTuple):
+    """A running Kafka Connect with Debezium, without a connector yet, and the database to capture from.
+
+    Both URLs and the password let their owner do everything: never log them.
+    """
+
+    url: str
+    password: str
+    source_url: str
+
+    @property
+    def user(self) -> str:
+        """Who logs in with the password."""
+        return USER
+
+    @property
+    def connectors(self) -> Connectors:
+        """The REST interface as a client."""
+        return Connectors(self.url, USER, self.password)
 
 
 class Stack:
@@ -32,6 +54,7 @@ class Stack:
         self._bootstrap_servers: str | None = ready["bootstrap_servers"]
         self._postgres_url: str | None = ready["postgres_url"]
         self._servers: dict[str, int] = ready["pids"]
+        self._debezium = DebeziumAccess(**ready["debezium"]) if ready["debezium"] else None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -48,13 +71,20 @@ class Stack:
         return self._postgres_url
 
     @property
+    def debezium(self) -> DebeziumAccess:
+        """Kafka Connect, and the database to capture changes from."""
+        if self._debezium is None:
+            raise RuntimeError("this stack was started without Debezium")
+        return self._debezium
+
+    @property
     def directory(self) -> Path:
         """Where the servers keep their files."""
         return self._directory
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of "guardian", "kafka" and "postgres"."""
+        """Process ids of "guardian" and, as far as they were asked for, "kafka", "postgres" and "debezium"."""
         return {"guardian": self._guardian.pid, **self._servers}
 
     def check(self) -> None:
@@ -97,19 +127,25 @@ def start_stack(
     database: str | None = None,
     kafka_port: int | None = None,
     postgres_port: int | None = None,
+    source_database: str | None = None,
+    rest_port: int | None = None,
 ) -> Stack:
     """Running servers on 127.0.0.1, on free ports unless given, ready for clients.
 
     `directory=None` is a temporary one; what is in a given one is kept, and found again by the next start.
-    `database` is created when missing. `progress` is called while the first start downloads the broker.
+    `database` is created when missing. With `source_database`, created likewise, there is Debezium too (it needs both
+    servers), on `rest_port`. `progress` is called while the first start downloads what is missing.
 
     Raises: StartupError when a package, a download, a port or a permission is missing, or the directory is in use.
     """
+    capture = None if source_database is None else {"source_database": source_database, "rest_port": rest_port}
+    settings = {"wal_level": "logical"} if capture else {}
     request = {
         "directory": None if directory is None else str(Path(directory).absolute()),
         "kafka": {"port": kafka_port} if kafka else None,
-        "postgres": {"port": postgres_port} if postgres else None,
+        "postgres": {"port": postgres_port, "settings": settings} if postgres else None,
         "database": database,
+        "debezium": capture,
     }
     # -P: a file of the working directory must not shadow a module.
     guardian = subprocess.Popen(

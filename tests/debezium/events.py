@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ingestd.embedded.kafka import KafkaServer
-
 _WAIT_SECS = 60
 
 
@@ -27,12 +25,12 @@ class Event(NamedTuple):
         return str(self.value.get("payload", self.value)["op"])
 
 
-def events(kafka: KafkaServer, topic: str, count: int, partitions: int = 1) -> list[Event]:
+def events(bootstrap_servers: str, topic: str, count: int, partitions: int = 1) -> list[Event]:
     """The first `count` events of a topic, waiting for them.
 
     Raises: AssertionError when they do not come.
     """
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "events", "log_level": 2})
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "events", "log_level": 2})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     found: list[Event] = []
     deadline = time.monotonic() + _WAIT_SECS

@@ -39,7 +39,7 @@ def test_every_kind_of_change_becomes_an_event(
     source.execute("UPDATE customers SET id = 4 WHERE id = 2")
     source.execute("DELETE FROM customers WHERE id = 1")
     source.execute("TRUNCATE customers")
-    found = events(kafka, f"{captured.prefix}.public.customers", 10)
+    found = events(kafka.bootstrap_servers, f"{captured.prefix}.public.customers", 10)
     # The changed key is a delete with its tombstone and a create, so is the delete without the create.
     assert [event.op for event in found] == ["r", "r", "c", "u", "d", None, "c", "d", None, "t"]
     payloads = [event.value["payload"] if schemas else event.value for event in found if event.value]
@@ -60,7 +60,7 @@ def test_a_killed_worker_goes_on_where_it_was(
         worker.start()
         worker.add(captured)
         source.execute("UPDATE customers SET credit = 2 WHERE id = 1")
-        events(kafka, topic, 3)
+        events(kafka.bootstrap_servers, topic, 3)
         # Killed before anything is noted, it would make the snapshot again, and the delete would be told to nobody.
         assert wait_until(lambda: bool(worker.connectors.noted(captured.name)), 30)
         first = worker.pid
@@ -68,7 +68,7 @@ def test_a_killed_worker_goes_on_where_it_was(
         source.execute("DELETE FROM customers WHERE id = 2")
         worker.start()
         assert worker.pid != first
-        found = events(kafka, topic, 5)
+        found = events(kafka.bootstrap_servers, topic, 5)
         ops = [event.op for event in found]
         assert ops[:2] == ["r", "r"] and ops.count("r") == 2
         # The update may come twice: what was not noted yet is sent again.

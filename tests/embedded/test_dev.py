@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -15,6 +16,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from ingestd.commands import dev
+from ingestd.embedded.debezium_rest import Connectors
+from ingestd.embedded.stack import start_stack
+from tests.debezium.events import events
 from tests.embedded.parents import gone
 
 COMMAND = """
@@ -62,6 +66,34 @@ def test_dev_serves_until_told_to_stop(end: signal.Signals) -> None:
             assert gone(pids, 0)
         finally:
             process.kill()
+
+
+def test_dev_with_debezium_captures_a_table_that_is_made_later(server_directory: Path) -> None:
+    """And a kept directory starts again without Debezium, although its replication slot needs wal_level = logical."""
+    kept = ["--directory", str(server_directory / "dev")]
+    command = [sys.executable, "-c", COMMAND, "--debezium", *kept]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            lines = lines_until(process, "Ctrl-C", 90)
+            told = {line.split()[0]: shlex.split(line) for line in lines if line}
+            pids = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+            with psycopg.connect(told["source"][2], autocommit=True) as connection:
+                connection.execute("CREATE TABLE later (id int PRIMARY KEY)")
+                connection.execute("INSERT INTO later VALUES (7)")
+            assert [event.key for event in events(told["Kafka"][1], "cdc.public.later", 1)] == [{"id": 7}]
+            _, _, _, login, url = told["Connect"]
+            connect = Connectors(url.removesuffix("/connectors/source/status"), *login.split(":"))
+            assert connect.states("source") == ["RUNNING", "RUNNING"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert gone(pids, 0)
+        finally:
+            process.kill()
+    with (
+        start_stack(kafka=False, directory=server_directory / "dev") as stack,
+        psycopg.connect(stack.postgres_url) as connection,
+    ):
+        assert connection.execute("SHOW wal_level").fetchone() == ("logical",)
 
 
 def test_ctrl_c_while_the_servers_start_leaves_nothing() -> None:
