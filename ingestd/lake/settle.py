@@ -19,11 +19,13 @@ from ingestd.stores.manifest import LakeFile, Manifest
 def settle(place: Place, manifest: Manifest, connection: Any, files: Sequence[LakeFile]) -> bool:
     """Publish committed files and mark them settled; the connection has no open transaction.
 
-    `files` come from `Manifest.unsettled`: they have ids. False when directories are being exchanged: nothing was
+    `files` come from `Manifest.unsettled`: they have ids. Those of a compaction are its own to publish, together with
+    the removal of what they replace. False when directories are being exchanged: nothing was
     done, settle again at the next turn.
 
     Raises: Retryable; Halt when a file of the manifest is nowhere.
     """
+    files = [file for file in files if file.made_by != "compaction"]
     if not files:
         return True
     with shared(place) as turn:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from ingestd.config import options as cfg
-from ingestd.config.store_url import is_sqlite_url
+from ingestd.config.store_url import is_sqlite_url, sqlite_path
 from ingestd.stores.evolution import EvolvedColumns
+from ingestd.stores.lake_lock import LakeLock
 from ingestd.stores.manifest import Manifest, ReplacedFiles
 from ingestd.stores.runs import Runs
 from ingestd.stores.store import LedgerKey, Store
@@ -79,3 +80,14 @@ def open_runs(options: cfg.Store) -> Runs:
     from ingestd.stores.postgres.runs import PostgresRuns
 
     return PostgresRuns()
+
+
+def open_lake_lock(options: cfg.Store, store: Store, pipeline: cfg.Pipeline) -> LakeLock:
+    """The lock of the pipeline's lake, for what `store` commits."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.lake_lock import SqliteLakeLock
+
+        return SqliteLakeLock(sqlite_path(options.url), pipeline.name)
+    from ingestd.stores.postgres.lake_lock import PostgresLakeLock
+
+    return PostgresLakeLock(store, pipeline.name)
