@@ -119,6 +119,8 @@ class Outcome(Struct):
     """Of all good records, over all partitions; `records` and `dead` are left at 0."""
     dead: list[DeadLetter]
     """Rows that the database refused."""
+    admitted: pa.BooleanArray | None = None
+    """Of each row whether the gate let it through; None: there is no gate, or it let all of them through."""
 
 
 Decode = Callable[[Chunk], Rows]

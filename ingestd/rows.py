@@ -1,6 +1,6 @@
 """Batches of rows: joined, split, filtered, in the order of their keys. Knows no store and no sink."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +66,25 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
         tiles = [t for t in tiles if t.end > t.start]
         ignored = [place for place in rows.ignored if (place < cut) is first]
         halves.append(Rows(tiles, rows.columns.filter(keep), records, dead, nbytes, ignored=ignored))
+    return halves[0], halves[1]
+
+
+def cut(rows: Rows, at: Mapping[int, int]) -> tuple[Rows, Rows]:
+    """What lies below an offset of each partition, and the rest; their tiles meet there, and are none where empty."""
+    halves = []
+    partitions, offsets = places(rows)
+    below = offsets < np.array([at[p] for p in partitions.tolist()], np.int64)
+    for first in (True, False):
+        tiles = []
+        for tile in rows.tiles:
+            middle = min(max(at[tile.partition], tile.start), tile.end)
+            start, end = (tile.start, middle) if first else (middle, tile.end)
+            tiles += [Tile(tile.partition, start, end)] if end > start else []
+        half = only(rows, below if first else ~below)
+        half.tiles = tiles
+        half.dead = [letter for letter in rows.dead if (letter.offset < at[letter.partition]) is first]
+        half.ignored = [place for place in rows.ignored if (place[1] < at[place[0]]) is first]
+        halves.append(half)
     return halves[0], halves[1]
 
 

@@ -35,6 +35,13 @@ class Gate(Protocol):
         first by partition and offset is new. May raise RecordsRefused."""
         ...
 
+    def lost(self, rows: Rows, tx: Transaction) -> "NDArray[np.bool_]":
+        """For each row, of records that were committed before, whether another record came first with its key.
+
+        A key that the gate has forgotten was nobody else's. Raises: Halt when the table does not keep places.
+        """
+        ...
+
 
 class Gated(Protocol):
     """What stands behind the gate: a `worker.writer.Sink`."""
@@ -98,6 +105,7 @@ class GatedSink:
             self._count_round(batch.rows)
             raise RecordsRefused(dead + (_same_again(batch.rows, new, dead) if duplicates else []))
         outcome.counts.duplicates += duplicates
+        outcome.admitted = new if duplicates else None
         return outcome
 
     def _count_round(self, rows: Rows) -> None:

@@ -8,7 +8,11 @@ from ingestd.stores.open import is_sqlite
 
 def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     """The `worker.writer.Sink` that gate, mode and store ask for; it touches no database before `attach`."""
-    sink = _open_sqlite_sink(pipeline) if is_sqlite(store) else _open_postgres_sink(pipeline)
+    sink = _open_table(store, pipeline)
+    if pipeline.dedupe is not None:
+        from ingestd.sinks.gated import GatedSink
+
+        sink = GatedSink(open_gate(store, pipeline), sink)
     if pipeline.table.mode != "append":
         return sink
     from ingestd.sinks.replayed import AppendOnce
@@ -16,17 +20,26 @@ def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     return AppendOnce(sink)
 
 
-def _open_postgres_sink(pipeline: cfg.Pipeline) -> Any:
-    sink = _open_postgres_table(pipeline)
-    if pipeline.dedupe is None:
-        return sink
-    from ingestd.sinks.gated import GatedSink
+def open_gate(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
+    """The `sinks.gated.Gate` of a pipeline that has one."""
+    if is_sqlite(store):
+        from ingestd.sinks.sqlite.gate import SqliteGate
+
+        return SqliteGate(pipeline)
     from ingestd.sinks.postgres.gate import PostgresGate
 
-    return GatedSink(PostgresGate(pipeline), sink)
+    return PostgresGate(pipeline)
 
 
-def _open_postgres_table(pipeline: cfg.Pipeline) -> Any:
+def _open_table(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
+    if not pipeline.has_table():
+        from ingestd.sinks.no_table import NoTableSink
+
+        return NoTableSink()
+    if is_sqlite(store):
+        from ingestd.sinks.sqlite.table import SqliteTableSink
+
+        return SqliteTableSink(pipeline)
     if pipeline.table.mode == "upsert":
         from ingestd.sinks.postgres.upsert import UpsertSink
 
@@ -34,15 +47,3 @@ def _open_postgres_table(pipeline: cfg.Pipeline) -> Any:
     from ingestd.sinks.postgres.table import TableSink
 
     return TableSink(pipeline)
-
-
-def _open_sqlite_sink(pipeline: cfg.Pipeline) -> Any:
-    from ingestd.sinks.sqlite.table import SqliteTableSink
-
-    sink = SqliteTableSink(pipeline)
-    if pipeline.dedupe is None:
-        return sink
-    from ingestd.sinks.gated import GatedSink
-    from ingestd.sinks.sqlite.gate import SqliteGate
-
-    return GatedSink(SqliteGate(pipeline), sink)

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ingestd.batch import Counts, Outcome, Rows
+from ingestd.rows import Flags, only
 from ingestd.sinks.ladder import Way
 from ingestd.stores.store import Transaction
 
@@ -23,22 +25,24 @@ class AppendOnce:
         self.prepare = sink.prepare
 
     def write(self, batch: Any, tx: Transaction, way: Way) -> Outcome:
-        """The sink's outcome; what is replayed counts as stale."""
-        rows, replayed = _without_replayed(batch.rows, tx)
-        if not replayed:
+        """The sink's outcome; what is replayed counts as stale, and is admitted nowhere."""
+        fresh = _fresh(batch.rows, tx)
+        if fresh is None:
             outcome: Outcome = self._sink.write(batch, tx, way)
             return outcome
+        rows = only(batch.rows, fresh)
         outcome = self._sink.write(self._sink.prepare(rows), tx, way) if rows.records else Outcome(Counts(), [])
-        outcome.counts.stale += replayed
+        outcome.counts.stale += len(fresh) - len(rows.records)
+        if outcome.admitted is not None:
+            fresh[fresh] = outcome.admitted.to_numpy(zero_copy_only=False)
+        outcome.admitted = pa.array(fresh)
         return outcome
 
 
-def _without_replayed(rows: Rows, tx: Transaction) -> tuple[Rows, int]:
-    """`rows` without the records that were committed before, and how many those are."""
+def _fresh(rows: Rows, tx: Transaction) -> Flags | None:
+    """Which records were not committed before; None when none was."""
     below = {tile.partition: tx.replay_below.get(tile.partition, 0) for tile in rows.tiles}
     if tx.redrives or all(tile.start >= below[tile.partition] for tile in rows.tiles):
-        return rows, 0
-    mask = [record.offset() >= below[record.partition()] for record in rows.records]
-    records = [record for record, fresh in zip(rows.records, mask, strict=True) if fresh]
-    columns = rows.columns.filter(pa.array(mask, pa.bool_()))
-    return Rows(rows.tiles, columns, records, rows.dead, rows.nbytes), len(mask) - len(records)
+        return None
+    fresh = np.array([record.offset() >= below[record.partition()] for record in rows.records], np.bool_)
+    return None if fresh.all() else fresh

@@ -204,6 +204,11 @@ SET record_key = excluded.record_key, payload = excluded.payload, headers = excl
     dead_at = excluded.dead_at
 RETURNING partition, xmax <> 0 AS again
 
+-- name: dead_offsets
+SELECT "offset" FROM ingestd.dead_letters
+WHERE pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s AND topic_id = %(topic_id)s
+  AND partition = %(partition)s AND "offset" >= %(start)s AND "offset" < %(end)s
+
 -- name: move_cursor_by_hand
 -- The operator's decision; only while no worker holds the partition (checked by the caller under the row lock).
 UPDATE ingestd.cursors

@@ -154,6 +154,11 @@ SET record_key = excluded.record_key, payload = excluded.payload, headers = excl
     stage = excluded.stage, column_name = excluded.column_name, reason = excluded.reason, sqlstate = excluded.sqlstate,
     dead_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 
+-- name: dead_offsets
+SELECT "offset" FROM ingestd_dead_letters
+WHERE pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic AND topic_id = :topic_id
+  AND partition = :partition AND "offset" >= :start AND "offset" < :end
+
 -- name: cursor_rows
 SELECT partition, next_offset, topic_id, backend_pid, backend_start, updated_at FROM ingestd_cursors
 WHERE pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic

@@ -2,10 +2,12 @@
 
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 
-from ingestd.batch import Counts, Rows
+from ingestd.batch import Counts, Rows, Tile
 from ingestd.board import AGE_BUCKETS_SECS, Board, Lane, LaneState, write_text
 from ingestd.sinks.ladder import Way
+from ingestd.stores.manifest import LakeFile
 from ingestd.stores.store import Transaction
 from ingestd.worker.reader import Handoff
 
@@ -99,6 +101,24 @@ class WorkerBoard:
             self._board.set(lane, Lane.LAST_COMMIT_STAGE_NS, tx.commit_ns)
             if count.records and newest_ms > 0:
                 self._age(lane, newest_ms, now_ns)
+
+    def lake_claimed(self, partition: int, next_offset: int) -> None:
+        """The lake's cursor is known."""
+        self._board.set(self._lanes[partition], Lane.LAKE_OFFSET, next_offset)
+
+    def lake_open(self, rows: int) -> None:
+        """Rows of the worker that are in no committed file."""
+        self._board.set(next(iter(self._lanes.values())), Lane.LAKE_OPEN_ROWS, rows)
+
+    def lake_rolled(self, tile: Tile, files: Sequence[LakeFile]) -> None:
+        """Count the files of a commit."""
+        lane = self._lanes[tile.partition]
+        self._board.set(lane, Lane.LAKE_OFFSET, tile.end)
+        self._board.add(lane, Lane.LAKE_FILES, len(files))
+        self._board.add(lane, Lane.LAKE_ROWS, sum(file.rows for file in files))
+        self._board.add(lane, Lane.LAKE_BYTES, sum(file.nbytes for file in files))
+        if files:
+            self._board.set(lane, Lane.LAKE_ROLLED_NS, time.time_ns())
 
     def _age(self, lane: int, newest_ms: int, now_ns: int) -> None:
         age_ns = max(0, now_ns - newest_ms * 1_000_000)

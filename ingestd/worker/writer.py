@@ -53,6 +53,18 @@ class Committed(Protocol):
     def committed(self, rows: Rows, counts: dict[int, Counts], way: Way, encode_ns: int, tx: Transaction) -> None: ...
 
 
+class Follower(Protocol):
+    """Told of the rows of every transaction; see `ingestd.worker.lake.LakeGroup`."""
+
+    def written(self, rows: Rows, outcome: Outcome, tx: Transaction) -> None:
+        """Inside the transaction, which commits when this returns."""
+        ...
+
+    def committed(self, rows: Rows, outcome: Outcome) -> None:
+        """After it; what is raised here does not undo it."""
+        ...
+
+
 class Writer:
     """Commits batches under a lease. One per worker: the ladder and the limits remember across leases."""
 
@@ -63,6 +75,7 @@ class Writer:
         key: LedgerKey,
         limit: Callable[[int], DeadLetterLimit],
         board: Committed,
+        follower: Follower | None = None,
     ):
         self._store = store
         self._sink = sink
@@ -70,6 +83,7 @@ class Writer:
         self._new_limit = limit
         self._limits: dict[int, DeadLetterLimit] = {}
         self._board = board
+        self._follower = follower
         self._ladder: Ladder | None = None
         self._ways: tuple[Way, ...] = ()
         self._unknown: Counter[tuple[int, int]] = Counter()
@@ -124,9 +138,13 @@ class Writer:
             if dead:
                 self._store.write_dead_letters(dead, tx, self.topic_ids)
             tx.counts = counts
+            if self._follower is not None:
+                self._follower.written(rows, outcome, tx)
         for tile in rows.tiles:
             self._limits[tile.partition].commit()
         self._board.committed(rows, counts, way, batch.encode_ns, tx)
+        if self._follower is not None:
+            self._follower.committed(rows, outcome)
 
     def _check_limits(self, rows: Rows, outcome: Outcome, counts: dict[int, Counts]) -> None:
         dead = rows.dead + outcome.dead

@@ -1,8 +1,10 @@
 """A worker without its supervisor: runs as a process, prints its lanes as JSON lines whenever they change.
 
-Reads {"config": .., "partitions": [..]} as JSON on standard input; exits with the worker's code.
+Reads {"config": .., "partitions": [..], "patch": ".."} as JSON on standard input; exits with the worker's code. `patch`
+is "module:function:argument": called before the worker starts, to make faults in its process.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -26,7 +28,7 @@ _ROOT = Path(__file__).parents[2]
 class WorkerProcess:
     """The process seen from the test; `lanes[partition]` is the latest that it printed."""
 
-    def __init__(self, config: dict[str, Any], partitions: list[int]):
+    def __init__(self, config: dict[str, Any], partitions: list[int], patch: str = ""):
         self.lanes: dict[int, dict[str, Any]] = {}
         self.states: dict[int, list[str]] = {partition: [] for partition in partitions}
         self.process = subprocess.Popen(
@@ -38,7 +40,7 @@ class WorkerProcess:
             text=True,
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"config": config, "partitions": partitions}))
+        self.process.stdin.write(json.dumps({"config": config, "partitions": partitions, "patch": patch}))
         self.process.stdin.close()
         self.errors: list[str] = []
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._listen_errors)]
@@ -94,6 +96,9 @@ def _print_lanes(board: Board, lanes: dict[int, int], slot: int) -> None:
                     "next_offset": cells[Lane.NEXT_OFFSET],
                     "records": cells[Lane.RECORDS],
                     "batches": cells[Lane.BATCHES],
+                    "lake_offset": cells[Lane.LAKE_OFFSET],
+                    "lake_rows": cells[Lane.LAKE_ROWS],
+                    "lake_open_rows": cells[Lane.LAKE_OPEN_ROWS],
                     "text": read_text(board, lane),
                     "has_beaten": board.slot(slot, SlotCell.BEAT_NS) > 0,
                 }
@@ -110,6 +115,9 @@ def main() -> None:
     asked = json.load(sys.stdin)
     config = msgspec.convert(asked["config"], cfg.Config)
     logs.configure("info", "json", "worker")
+    if asked["patch"]:
+        module, function, argument = asked["patch"].split(":")
+        getattr(importlib.import_module(module), function)(argument)
     board = Board()
     topic = config.pipeline[0].topic
     lanes = {partition: take_lane(board, 0, topic, partition) for partition in asked["partitions"]}

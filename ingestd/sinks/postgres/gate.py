@@ -7,11 +7,13 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
+from numpy.typing import NDArray
 from psycopg import sql
 
 from ingestd.batch import Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
+from ingestd.rows import places
 from ingestd.schema.postgres import Schema
 from ingestd.sinks.gated import FirstOfKeys, first_of_keys
 from ingestd.sinks.postgres.staging import Staging
@@ -41,6 +43,8 @@ class _GateSql(Struct, frozen=True):
     copy: bytes
     admit: bytes
     """Gives how many keys are new and, when some are not, the row numbers of the new ones as big-endian int4."""
+    lost: bytes | None
+    """Gives the row numbers of those whose key another record brought; None: the table does not tell."""
 
 
 class PostgresGate:
@@ -111,6 +115,23 @@ class PostgresGate:
         chosen = np.arange(count) if added == count else np.frombuffer(numbers or b"", ">i4").astype(np.int64)
         return first.mask(len(rows.records), chosen)
 
+    def lost(self, rows: Rows, tx: Transaction) -> NDArray[np.bool_]:
+        """For each row, committed before, whether another record came first with its key."""
+        assert self._sql is not None and self._sql.lost is not None, "attach() comes first, and refuses such a table"
+        count = len(rows.records)
+        lost = np.zeros(count, np.bool_)
+        if count:
+            all_rows = FirstOfKeys(
+                rows.columns.select(list(self._key)), np.arange(count, dtype=np.int64), *places(rows)
+            )
+            cursor: psycopg.Cursor[Any] = tx.cursor
+            with cursor.copy(self._sql.copy) as copy:
+                for piece in self._encoder(self._staged(all_rows)):
+                    copy.write(piece)
+            found = cursor.execute(self._sql.lost, {"topic": self._pipeline.topic}, binary=True).fetchone()
+            lost[np.frombuffer((found and found[0]) or b"", ">i4")] = True
+        return lost
+
     def _refuse_long(self, rows: Rows) -> None:
         """Raises: RecordsRefused with the records whose key the index cannot take."""
         texts = [column for column in map(rows.columns.column, self._key) if _is_text(column.type)]
@@ -169,6 +190,10 @@ def _gate_sql(dedupe: cfg.Dedupe, columns: GateColumns, staged: Schema) -> _Gate
         " (SELECT string_agg(int4send(s.ingestd_row), ''::bytea) FROM {staging} AS s JOIN new USING ({key})) END"
         " FROM (SELECT count(*) AS added FROM new) AS counted"
     )
+    lost = sql.SQL(
+        "SELECT string_agg(int4send(s.ingestd_row), ''::bytea) FROM {staging} AS s JOIN {table} AS g USING ({key})"
+        ' WHERE (g.topic, g.partition, g."offset") IS DISTINCT FROM (%(topic)s::text, s.partition, s."offset")'
+    )
     joined = sql.SQL(", ")
     return _GateSql(
         setup=(
@@ -179,6 +204,7 @@ def _gate_sql(dedupe: cfg.Dedupe, columns: GateColumns, staged: Schema) -> _Gate
         admit=admit.format(
             table=table, written=joined.join(written), values=joined.join(values), staging=staging, key=key
         ).as_bytes(),
+        lost=lost.format(table=table, staging=staging, key=key).as_bytes() if columns.place else None,
     )
 
 

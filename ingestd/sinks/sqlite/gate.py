@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ingestd.batch import Rows
 from ingestd.config import options as cfg
@@ -89,6 +90,20 @@ class SqliteGate:
             new[at : at + step] = self._admit(tx.cursor, values[at * width : (at + step) * width], written, step)
         return first.mask(len(rows.records), np.flatnonzero(new))
 
+    def lost(self, rows: Rows, tx: Transaction) -> NDArray[np.bool_]:
+        """For each row, committed before, whether another record came first with its key."""
+        same = " AND ".join(f"{quoted(name)} = ?" for name in self._key)
+        query = (
+            f"SELECT 1 FROM {quoted(self._dedupe.table)} WHERE {same}"
+            ' AND (topic IS NOT ? OR "partition" IS NOT ? OR "offset" IS NOT ?)'
+        )
+        keys = [kind.values(rows.columns.column(name)) for kind, name in zip(self._types, self._key, strict=True)]
+        lost = np.zeros(len(rows.records), np.bool_)
+        for n, (record, *key) in enumerate(zip(rows.records, *keys, strict=True)):
+            place = (self._pipeline.topic, record.partition(), record.offset())
+            lost[n] = tx.cursor.execute(query, (*key, *place)).fetchone() is not None
+        return lost
+
     def _admit(self, cursor: sqlite3.Cursor, values: list[Any], written: list[str], count: int) -> Any:
         """Which of these keys are new; they are seen now."""
         width = len(written)
@@ -146,6 +161,10 @@ def check_gate(connection: sqlite3.Connection, pipeline: cfg.Pipeline) -> list[P
     by_name = {column.name.lower() for column in found}
     if not problems:
         problems += key_problems(connection, dedupe.table, key, found)
+    if pipeline.lake is not None and (lacking := [name for name in _PLACE if name not in by_name]):
+        said = f"{dedupe.table} has no {', '.join(lacking)}: behind it a lake cannot tell which record was let through"
+        added = [f"ALTER TABLE {quoted(dedupe.table)} ADD COLUMN {quoted(name)};" for name in lacking]
+        problems.append(Problem(said, " ".join(added)))
     if dedupe.retention is not None and _SEEN_AT not in by_name:
         said = f'{dedupe.table} has no column "{_SEEN_AT}", by which dedupe.retention goes'
         problems.append(Problem(said, f"ALTER TABLE {quoted(dedupe.table)} ADD COLUMN {_SEEN_AT} TEXT;"))

@@ -1,15 +1,28 @@
 """Dead letters into ingestd.dead_letters, in the transaction that moves the cursor over them. Knows no decoding."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 
-from ingestd.batch import DeadLetter
+from ingestd.batch import DeadLetter, Tile
 from ingestd.stores.letter_columns import YEARS_1_TO_9999_MS, headers_json, storable
 from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.store import LedgerKey, Transaction
+
+
+def dead_places(
+    cursor: psycopg.Cursor[Any], key: LedgerKey, tiles: Sequence[Tile], topic_ids: Mapping[int, str]
+) -> set[tuple[int, int]]:
+    """(partition, offset) of the dead letters of `key` in these tiles."""
+    found: set[tuple[int, int]] = set()
+    for tile in tiles:
+        values = key.params(
+            topic_id=topic_ids[tile.partition], partition=tile.partition, start=tile.start, end=tile.end
+        )
+        found.update((tile.partition, row[0]) for row in cursor.execute(SQL["dead_offsets"], values))
+    return found
 
 
 def write_dead_letters(

@@ -78,6 +78,8 @@ def check_gate(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline) -> l
     table = cfg.Table(name=dedupe.table, mode="insert", key=columns.key)
     as_table = structs.replace(pipeline, column=tuple(written), table=table)
     problems = check_table(connection, as_table, Schema.of(written))
+    if pipeline.lake is not None and not columns.place:
+        problems.append(_no_place(dedupe, "behind it a lake cannot tell which record was let through"))
     return problems + (_retention_problems(connection, dedupe, columns) if dedupe.retention is not None else [])
 
 
@@ -106,16 +108,17 @@ def gate_notes(connection: psycopg.Connection[Any], pipeline: cfg.Pipeline) -> l
     columns = gate_columns(connection, dedupe)
     if columns is None or columns.place:
         return []
-    said = (
-        f"{dedupe.table} has no columns topic, partition, offset: it keeps duplicates out, but does not tell which "
-        "record brought a key"
-    )
+    return [_no_place(dedupe, "it keeps duplicates out, but does not tell which record brought a key")]
+
+
+def _no_place(dedupe: cfg.Dedupe, consequence: str) -> Problem:
+    said = f"{dedupe.table} has no columns topic, partition, offset: {consequence}"
     add = sql.SQL(", ").join(
         sql.SQL("ADD COLUMN {} " + parse_type(kind).pg_type).format(sql.Identifier(name))
         for name, kind in PLACE.items()
     )
     table = sql.Identifier(*dedupe.table.split("."))
-    return [Problem(said, sql.SQL("ALTER TABLE {} {};").format(table, add).as_string())]
+    return Problem(said, sql.SQL("ALTER TABLE {} {};").format(table, add).as_string())
 
 
 def create_gate(pipeline: cfg.Pipeline) -> list[str]:
