@@ -1,5 +1,6 @@
 """What belongs to the store that a URL names. Loads only the driver that is needed."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ingestd.config import options as cfg
@@ -91,3 +92,15 @@ def open_lake_lock(options: cfg.Store, store: Store, pipeline: cfg.Pipeline) -> 
     from ingestd.stores.postgres.lake_lock import PostgresLakeLock
 
     return PostgresLakeLock(store, pipeline.name)
+
+
+def open_reading(options: cfg.Store) -> AbstractContextManager[Any]:
+    """A connection that cannot write. Raises: StartupError when the store cannot be asked, or has no such table."""
+    url = str.__str__(options.url)
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.reading import open_reading as sqlite_reading
+
+        return sqlite_reading(url)
+    from ingestd.stores.postgres.reading import open_reading as postgres_reading
+
+    return postgres_reading(url)

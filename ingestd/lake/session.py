@@ -1,0 +1,256 @@
+"""A DuckDB that can read the files of one lake and nothing else, within bounds. Knows no manifest and no store.
+
+No extension is ever downloaded: a directory is read by DuckDB's own reader, an object store through Arrow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from msgspec import Struct
+
+from ingestd.errors import StartupError
+from ingestd.lake.arrow_files import KeyFiles
+from ingestd.lake.readable import Readable, Value, partition_values
+
+VIEW = "lake"
+_ANSWER = "answer of ingestd"
+_FOOTERS_AT_ONCE = 16
+_BANNED = frozenset({"enable_logging", "disable_logging", "query"})
+"""Functions with effects: a log that cannot be written ends DuckDB's process; `query` would hide them in a text."""
+
+
+class Limits(Struct, frozen=True):
+    """What one query may take."""
+
+    memory_bytes: int = 1 << 30
+    spill_bytes: int = 64 << 30
+    threads: int = 0
+    """0: as many as there are cores, 8 at most."""
+
+
+class Refused(StartupError):
+    """The query itself is at fault: it is wrong, would write, or needs more than it may take."""
+
+
+class Session:
+    """One query's DuckDB: `show` the files, `lock` it, then `ask`. Its memory and its spilled rows end with it."""
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+
+    def __enter__(self) -> Session:
+        self._spill = tempfile.TemporaryDirectory(prefix="ingestd-query-")
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": f"{self._limits.memory_bytes}B",
+                "threads": str(self._limits.threads or min(8, os.cpu_count() or 1)),
+                "temp_directory": self._spill.name,
+                "max_temp_directory_size": f"{self._limits.spill_bytes}B",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "allow_community_extensions": "false",
+                "python_enable_replacements": "false",
+            }
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        self._spill.cleanup()
+
+    def show(self, source: Readable, empty: pa.Schema, name: str = VIEW) -> None:
+        """A view of the files' rows, with the partitions that are no column of the files as its last columns.
+
+        `empty` are the columns when there is no file yet. Raises: FileNotFoundError, duckdb.IOException.
+        """
+        root = source.root()
+        if not source.files:
+            self._connection.register(f"{name} of ingestd", empty.empty_table())
+            self._view(name, f"SELECT * FROM {quoted(name + ' of ingestd')}")
+        elif root is None:
+            self._connection.register(f"{name} of ingestd", _dataset(source))
+            self._view(name, f"SELECT * FROM {quoted(name + ' of ingestd')}")
+        else:
+            self._view(name, self._select_local(root, source))
+
+    def _select_local(self, root: Path, source: Readable) -> str:
+        paths = [str(root / key) for key in source.keys]
+        listed = "[" + ", ".join(map(literal, paths)) + "]"
+        # By name: a column may be newer than a file. Not by the directories' names, which would hide a file's own
+        # values behind cut ones; DuckDB prunes by file_index as well as it does by them.
+        files = f"read_parquet({listed}, hive_partitioning = false, union_by_name = true)"
+        columns = self._connection.execute(f"SELECT * FROM {files} LIMIT 0").description or []
+        self._connection.execute(f"SET allowed_paths = {listed}")
+        chosen = "*"
+        for column, values in partition_values(source.files, [one[0] for one in columns]).items():
+            self._connection.execute(f"SET VARIABLE {quoted('ingestd ' + column)} = $1", [values])
+            chosen += f", list_extract(getvariable({literal('ingestd ' + column)}), file_index::BIGINT + 1)"
+            chosen += f" AS {quoted(column)}"
+        return f"SELECT {chosen} FROM {files}"
+
+    def also_as(self, name: str) -> None:
+        """Another name of the view, when it is a free one."""
+        if name.lower() != VIEW:
+            self._view(name, f"FROM {VIEW}")
+
+    def lock(self) -> None:
+        """From here on no other file can be read and no setting be changed."""
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    def columns(self) -> list[tuple[str, str]]:
+        """Name and DuckDB type of each column of the view."""
+        found = self._connection.execute(f"SELECT * FROM (DESCRIBE {VIEW})").fetchall()
+        return [(str(row[0]), str(row[1])) for row in found]
+
+    def ask(self, query: str, values: Sequence[str] = (), limit: int | None = None) -> Answer:
+        """The whole answer, kept in DuckDB's memory or on the disk, so that no part is shown when a file vanishes.
+
+        Raises: Refused; duckdb.Error for what the files and the disk say.
+        """
+        body = self._checked(query)
+        rows = "" if limit is None else f" LIMIT {int(limit)}"
+        try:
+            self._answer(f"SELECT * FROM (\n{body}\n){rows}" if self._described(body) else _limited(body, rows), values)
+        except duckdb.OutOfMemoryException as error:
+            raise Refused(f"the answer needs more memory or temporary disk than it may take: {_first(error)}") from None
+        except (duckdb.IOException, duckdb.InternalException):
+            raise
+        except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+            raise Refused(f"DuckDB does not answer this query: {_first(error)}") from None
+        return Answer(self._connection)
+
+    def _checked(self, query: str) -> str:
+        """The one statement of `query`, when it only reads."""
+        try:
+            statements = self._connection.extract_statements(query)
+        except duckdb.Error as error:
+            raise Refused(f"DuckDB does not understand this query: {_first(error)}") from None
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise Refused("one SELECT, please: a lake can be read only, by one statement")
+        body = str(statements[0].query).strip().rstrip(";")
+        row = self._connection.execute("SELECT json_serialize_sql($1)", [body]).fetchone()
+        if banned := _BANNED & set(_functions(json.loads(row[0] if row else "{}"))):
+            raise Refused(f"{', '.join(sorted(banned))}: not in a question to a lake")
+        return body
+
+    def _described(self, body: str) -> bool:
+        return body.split(None, 1)[0].lower() in ("describe", "show", "summarize", "desc")
+
+    def _answer(self, body: str, values: Sequence[str]) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(_ANSWER)} AS ({body}\n)", list(values))
+
+    def _view(self, name: str, body: str) -> None:
+        self._connection.execute(f"CREATE VIEW {quoted(name)} AS {body}")
+
+
+class Answer:
+    """The answer to one query, until its session ends or asks again."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection):
+        self._connection = connection
+        found = connection.execute(f"SELECT * FROM (DESCRIBE {quoted(_ANSWER)})").fetchall()
+        self.columns = [(str(row[0]), str(row[1])) for row in found]
+        """Name and DuckDB type of each."""
+
+    def count(self) -> int:
+        """Rows of the answer."""
+        row = self._connection.execute(f"SELECT count(*) FROM {quoted(_ANSWER)}").fetchone()
+        return int(row[0]) if row else 0
+
+    def batches(self, texts: bool, limit: int | None = None, rows: int = 10_000) -> pa.RecordBatchReader:
+        """The rows in Arrow batches of about `rows`; with `texts`, exact numbers and times come as text, times in UTC.
+
+        Of an answer with more than `limit` rows the first ones.
+        """
+        chosen = ", ".join(_as_text(*column) if texts else quoted(column[0]) for column in self.columns)
+        end = "" if limit is None else f" LIMIT {int(limit)}"
+        return self._connection.execute(f"SELECT {chosen} FROM {quoted(_ANSWER)}{end}").to_arrow_reader(rows)
+
+
+_PLAIN = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB")
+
+
+def _as_text(name: str, kind: str) -> str:
+    """A column whose values Python has as JSON has them: numbers, texts, truth values, lists of these."""
+    bare = kind.rstrip("[]")
+    if bare in _PLAIN or bare in ("UTINYINT", "USMALLINT", "UINTEGER"):
+        return quoted(name)
+    return f"{quoted(name)}::VARCHAR{kind[len(bare) :] if kind.endswith('[]') else ''} AS {quoted(name)}"
+
+
+def _limited(body: str, rows: str) -> str:
+    return f"SELECT * FROM (\n{body}\n){rows}" if rows else body
+
+
+def _dataset(source: Readable) -> ds.Dataset:
+    """An object store's files for Arrow's own reader; partitions as far as they are no columns."""
+    files = KeyFiles(source)
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        schemas = list(pool.map(lambda key: _schema(source, key), source.keys))
+    schema = pa.unify_schemas([one.remove_metadata() for one in schemas], promote_options="permissive")
+    values = partition_values(source.files, schema.names)
+    for column, of_files in values.items():
+        schema = schema.append(pa.field(column, pa.array(of_files).type))
+    expressions = [_expression({column: of[n] for column, of in values.items()}) for n in range(len(source.files))]
+    return ds.FileSystemDataset.from_paths(
+        list(source.keys),
+        schema=schema,
+        format=ds.ParquetFileFormat(),
+        filesystem=files.file_system(),
+        partitions=expressions,
+    )
+
+
+def _schema(source: Readable, key: str) -> pa.Schema:
+    with source.place.read(key) as file:
+        return pq.read_schema(file)
+
+
+def _expression(values: dict[str, Value]) -> ds.Expression:
+    found = ds.scalar(True)
+    for column, value in values.items():
+        field = pc.field(column)
+        found &= field.is_null() if value is None else field == value
+    return found
+
+
+def _functions(parsed: object) -> Iterator[str]:
+    """The functions that a parsed statement calls, wherever."""
+    if isinstance(parsed, dict):
+        if isinstance(called := parsed.get("function_name"), str):
+            yield called.lower()
+        for value in parsed.values():
+            yield from _functions(value)
+    elif isinstance(parsed, list):
+        for value in parsed:
+            yield from _functions(value)
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
