@@ -124,6 +124,13 @@ def sqlite(args: argparse.Namespace) -> int:
     return measure(args)
 
 
+def lake(args: argparse.Namespace) -> int:
+    """Measure the lake's writer beside write_table."""
+    from bench.lake import measure
+
+    return measure(args)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Load and measurements for ingestd.")
@@ -161,6 +168,13 @@ def make_parser() -> argparse.ArgumentParser:
     file.add_argument("--rows", type=int, default=500_000, metavar="N", help="records a run (default: 500,000)")
     file.add_argument("--rounds", type=int, default=3, metavar="R", help="rounds, every second in reverse order (3)")
     file.set_defaults(run=sqlite)
+    parquet = commands.add_parser(
+        "lake", help="measure the lake's writer beside pyarrow's write_table of the same rows"
+    )
+    parquet.add_argument("--rows", type=int, default=2_000_000, metavar="N", help="transactions (default: 2,000,000)")
+    parquet.add_argument("--rounds", type=int, default=5, metavar="R", help="rounds, every second in reverse order (5)")
+    parquet.add_argument("--directory", metavar="DIR", help="where the files go (default: the system's temporary one)")
+    parquet.set_defaults(run=lake)
     return parser
 
 

@@ -13,6 +13,7 @@ _FOR_A_PERSON = {
     errno.EPERM: "this user may not; give it the right, or run ingestd as its owner",
     errno.EROFS: "the file system is read-only; mount it for writing",
     errno.ENOTDIR: "a file is where a directory should be; move it away",
+    errno.EEXIST: "something is where a directory should be; move it away",
     errno.EISDIR: "a directory is where a file should be; move it away",
     errno.ENAMETOOLONG: "the path is too long for this file system; take a shorter lake.path or fewer partitions",
     errno.ELOOP: "symbolic links go in a circle; mend them",

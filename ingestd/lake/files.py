@@ -65,8 +65,14 @@ class OpenFiles:
         if self._dictionaries is None:
             self._dictionaries = _repetitive(like)
         written = Written(directory, key, self._place.scratch(key), number)
-        with _storage(written):
-            self._open[key] = written, self._parquet(written.scratch)
+        try:
+            with _storage(written):
+                self._open[key] = written, self._parquet(written.scratch)
+        except BaseException:
+            # Nobody knows of it yet.
+            with contextlib.suppress(OSError):
+                written.scratch.unlink()
+            raise
         return written
 
     def is_open(self, written: Written) -> bool:

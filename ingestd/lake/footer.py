@@ -39,6 +39,6 @@ def read_footer(file: Any) -> Footer:
     try:
         # A file of the magic and the footer alone: what counts the rows reads no more of it.
         rows = pq.read_metadata(pa.BufferReader(_MAGIC + whole)).num_rows
-    except pa.ArrowException as error:
+    except (OSError, pa.ArrowException) as error:
         raise NoFooter(f"the footer cannot be read: {error}") from error
     return Footer(rows, hashlib.sha256(whole).hexdigest())

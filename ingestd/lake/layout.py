@@ -56,8 +56,9 @@ def encode(value: bytes, room: int = MAX_VALUE_BYTES) -> str:
     """
     if value in (b".", b".."):
         return "%2E" * len(value)
-    if value == NO_VALUE.encode():
-        return "%5F" + NO_VALUE[1:]
+    if value == NO_VALUE.encode() or value.lower() == b"null":
+        # A text like any other, which Hive, or DuckDB, would take for null.
+        return f"%{value[0]:02X}{value[1:].decode()}"
     pieces = [chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in value]
     whole = "".join(pieces)
     if len(whole) <= room:
