@@ -19,6 +19,8 @@ class Part(Struct, frozen=True):
     """Ascending."""
     lanes: dict[int, int]
     """Partition -> its lane on the board."""
+    late: bool = False
+    """The topic came while its pipeline was running."""
 
 
 class WorkerPlan(Struct, frozen=True):

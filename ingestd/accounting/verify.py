@@ -15,6 +15,7 @@ from ingestd.accounting.books import Books, count_rows, has_older_rows, live_key
 from ingestd.accounting.lineage import lineage_of, trace
 from ingestd.accounting.ranges import OLDER_VERSION, written
 from ingestd.config import options as cfg
+from ingestd.config.topics import memory_name
 from ingestd.errors import StartupError
 from ingestd.stores.store import LedgerKey
 
@@ -156,7 +157,7 @@ def _deletes_hard(pipeline: cfg.Pipeline) -> bool:
 def _expected(books: Books, pipeline: cfg.Pipeline, partitions: list[Partition]) -> Expected:
     if not _deletes_hard(pipeline):
         return expected_rows(partitions)
-    keys = live_keys(books, pipeline.name)
+    keys = live_keys(books, memory_name(pipeline))
     if keys is None:
         return Expected(0, "there is no memory of deletes yet")
-    return Expected(keys, at_least=has_older_rows(books, pipeline.name))
+    return Expected(keys, at_least=has_older_rows(books, memory_name(pipeline)))

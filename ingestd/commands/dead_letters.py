@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline, require_running
+from ingestd.commands.topics import add_topic, by_topic
 from ingestd.config.file import load
+from ingestd.config.topics import has_many_topics
 from ingestd.errors import ConfigError, ExitCode, StartupError
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     for verb in (listed, show, redrive, drop):
         add_config(verb)
         add_pipeline(verb)
+        add_topic(verb)
     show.add_argument("id", type=int, nargs="+", metavar="ID", help="number of the letter, as list shows it")
     for verb in (listed, redrive, drop):
         _add_filters(verb)
@@ -83,19 +86,37 @@ def _add_filters(verb: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--where", metavar="SQL", help="a condition over the columns of ingestd.dead_letters; runs read-only"
     )
-    chosen.add_argument("--limit", type=int, metavar="N", help=f"at most so many (list: {_LIST_LIMIT})")
+    chosen.add_argument(
+        "--limit", type=int, metavar="N", help=f"at most so many (list: {_LIST_LIMIT}); redrive and drop: of each topic"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the verb. Raises: ConfigError for wrong arguments, StartupError without a server that runs."""
-    from ingestd.stores.open import open_letters, open_store
-    from ingestd.stores.store import LedgerKey
+    from ingestd.stores.store import ALL_TOPICS
 
     config = load(args.config)
     pipeline = one_pipeline(config, args.pipeline)
     require_running("dead-letters", config)
     wanted = None if args.verb == "show" else _wanted(args)
-    store = open_store(config.store, key := LedgerKey(pipeline.name, pipeline.topic))
+    if not has_many_topics(pipeline):
+        (pipeline,) = by_topic(config, [pipeline], args.topic)
+        return _run(config, pipeline, wanted, args, pipeline.topic)
+    if args.verb in ("list", "show"):
+        return _run(config, pipeline, wanted, args, args.topic or ALL_TOPICS)
+    codes = []
+    for one in by_topic(config, [pipeline], args.topic):
+        print(f"topic {one.topic}")
+        codes.append(_run(config, one, wanted, args, one.topic))
+    return max(codes)
+
+
+def _run(config: "Config", pipeline: "Pipeline", wanted: "Wanted | None", args: argparse.Namespace, topic: str) -> int:
+    """The verb, on the letters of a topic or of all."""
+    from ingestd.stores.open import open_letters, open_store
+    from ingestd.stores.store import LedgerKey
+
+    store = open_store(config.store, key := LedgerKey(pipeline.name, topic))
     box = open_letters(config.store, store, key)
     try:
         if wanted is None:

@@ -5,9 +5,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline, require_running
+from ingestd.commands.topics import add_topic, by_topic
 from ingestd.config.file import load
 from ingestd.config.store_url import is_sqlite_url, sqlite_path
-from ingestd.errors import ConfigError, ExitCode, StartupError
+from ingestd.config.topics import has_many_topics, memory_name
+from ingestd.errors import ConfigError, ExitCode, Retryable, StartupError
 
 if TYPE_CHECKING:
     from ingestd.config.options import Config, Pipeline
@@ -24,6 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     for verb in (show, reset):
         add_config(verb)
         add_pipeline(verb)
+        add_topic(verb)
     reset.add_argument("--partition", type=int, action="append", metavar="N", help="only this one; may be repeated")
     reset.add_argument("--to", required=True, metavar="WHERE", help="earliest, latest, an offset, or an ISO-8601 time")
     reset.add_argument(
@@ -37,11 +40,27 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main(args: argparse.Namespace) -> int:
     """Run the verb. Raises: StartupError when a server cannot be reached or a worker holds the partition."""
+    config = load(args.config)
+    chosen = one_pipeline(config, args.pipeline)
+    require_running("offsets", config, broker=True)
+    pipelines = by_topic(config, [chosen], args.topic)
+    codes = []
+    for pipeline in pipelines:
+        if has_many_topics(chosen):
+            print(f"topic {pipeline.topic}")
+        try:
+            codes.append(_of_topic(config, pipeline, args))
+        except Retryable as error:
+            if len(pipelines) == 1 or args.verb != "show":
+                raise
+            print(error)  # one that was deleted must not hide the others
+            codes.append(ExitCode.STARTUP)
+    return max(codes)
+
+
+def _of_topic(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> int:
     from ingestd.source.kafka import KafkaSource
 
-    config = load(args.config)
-    pipeline = one_pipeline(config, args.pipeline)
-    require_running("offsets", config, broker=True)
     source = KafkaSource(config.kafka, pipeline, 1 << 20)
     try:
         return _show(config, pipeline, source) if args.verb == "show" else _reset(config, pipeline, source, args)
@@ -163,7 +182,7 @@ def _rebuilding(pipeline: "Pipeline") -> str:
     if pipeline.dedupe:
         also.append(f"the seen keys in {pipeline.dedupe.table}, or every record is a duplicate")
     if table.delete and table.delete.how == "hard":
-        also.append(f"ingestd.versions_{pipeline.name}, or deleted and older records stay out")
+        also.append(f"ingestd.versions_{memory_name(pipeline)}, or deleted and older records stay out")
     return "; empty also ".join([f"rebuild: {filled[table.mode]}", *also])
 
 

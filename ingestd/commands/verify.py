@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ingestd.commands.arguments import add_config, pipelines_named, require_running
+from ingestd.commands.topics import add_topic, all_topics, by_topic
 from ingestd.config.file import load
 from ingestd.errors import ExitCode
 
@@ -43,6 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_config(parser)
     parser.add_argument("--pipeline", metavar="NAME", help="only this pipeline")
+    add_topic(parser)
     parser.add_argument(
         "--partition", type=int, action="append", default=[], metavar="N", help="only this one; may be repeated"
     )
@@ -54,11 +56,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print one account a pipeline. Raises: StartupError when store or broker cannot be read."""
+    """Print one account for each topic of a pipeline. Raises: StartupError when store or broker cannot be read."""
     config = load(args.config)
     pipelines = pipelines_named(config, args.pipeline)
     require_running("verify", config, broker=args.read_log)
-    reports = [_verify(config, pipeline, args) for pipeline in pipelines]
+    chosen = by_topic(config, pipelines, args.topic)
+    config = all_topics(config)
+    reports = [_verify(config, pipeline, args) for pipeline in chosen]
     if args.format == "json":
         print(orjson.dumps([_as_json(report) for report in reports], option=orjson.OPT_INDENT_2).decode())
     else:

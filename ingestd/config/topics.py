@@ -64,9 +64,10 @@ def for_topic(pipeline: Pipeline, topic: str) -> Pipeline:
     """The pipeline as it is for one of its topics: {topic}, {schema} and {table} in the table's name are filled in.
 
     Debezium's topics are named prefix.schema.table; of other topics {table} is the last part, {schema} the one before.
+    {topic} is the whole name with "_" for each ".": Kafka allows no two topics that differ in this only.
     """
     parts = topic.split(".")
-    names = {"topic": topic, "table": parts[-1], "schema": parts[-2] if len(parts) > 1 else "public"}
+    names = {"topic": topic.replace(".", "_"), "table": parts[-1], "schema": parts[-2] if len(parts) > 1 else "public"}
     name = re.sub(r"\{(topic|table|schema)\}", lambda found: names[found[1]], pipeline.table.name)
     table = structs.replace(pipeline.table, name=name)
     if not has_many_topics(pipeline):

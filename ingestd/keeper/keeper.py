@@ -7,6 +7,7 @@ from typing import Any
 
 from ingestd.board import Board
 from ingestd.config import options as cfg
+from ingestd.config.topics import has_many_topics
 from ingestd.errors import ExitCode, Halt, IngestdError, Retryable
 from ingestd.keeper.duty import Duty
 from ingestd.keeper.retention import retentions_of
@@ -14,7 +15,7 @@ from ingestd.logs import get_logger
 from ingestd.signals import Stop
 from ingestd.stores.dead_letters import Outbox
 from ingestd.stores.open import is_sqlite, open_letters, open_store
-from ingestd.stores.store import LedgerKey, Store
+from ingestd.stores.store import ALL_TOPICS, LedgerKey, Store
 
 _TICK_SECS = 5.0
 _ASK_AGAIN_SECS = 5.0
@@ -118,7 +119,7 @@ def posts_of(config: cfg.Config) -> list[Post]:
     """A post for each pipeline that has something to keep."""
     posts = []
     for pipeline in config.pipeline:
-        key = LedgerKey(pipeline.name, pipeline.topic)
+        key = LedgerKey(pipeline.name, ALL_TOPICS if has_many_topics(pipeline) else pipeline.topic)
         store = open_store(config.store, key)
         outbox = open_letters(config.store, store, key)
         duties = _duties(config, pipeline, store, outbox)

@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 from ingestd.config import options as cfg
+from ingestd.config.topics import for_topic, has_many_topics, memory_name
 from ingestd.logs import get_logger
 from ingestd.stores.open import is_sqlite
 from ingestd.stores.store import Store
+from ingestd.stores.topics import topics_on
 
 _PERIOD_SECS = 60.0
 _FORGET_AT_ONCE = 100_000
@@ -49,9 +51,18 @@ def retentions_of(options: cfg.Store, pipeline: cfg.Pipeline, store: Store) -> l
     delete = pipeline.table.delete
     if delete is not None and delete.retention is not None:
         secs = float(delete.retention)
-        forget = partial(_forget_deleted(options), pipeline=pipeline.name, older_than_secs=secs)
+        forget = partial(_forget_by_topic, options, pipeline, _forget_deleted(options), older_than_secs=secs)
         found.append(Retention("forget deleted keys", store, forget))
     return found
+
+
+def _forget_by_topic(
+    options: cfg.Store, pipeline: cfg.Pipeline, forget: Callable[..., int], connection: Any, older_than_secs: float
+) -> int:
+    """Deleted keys of all the pipeline's tables: each topic's has a memory of its own."""
+    topics = list(topics_on(options, connection, pipeline.name)) if has_many_topics(pipeline) else [pipeline.topic]
+    memories = [memory_name(for_topic(pipeline, topic)) for topic in topics]
+    return sum(forget(connection, pipeline=memory, older_than_secs=older_than_secs) for memory in memories)
 
 
 def _forget_keys(options: cfg.Store) -> Callable[..., int]:

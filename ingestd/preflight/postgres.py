@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ingestd.config.options import Config, Pipeline
+from ingestd.config.topics import memory_name
 from ingestd.errors import Halt
 from ingestd.preflight.findings import Finding, State
 from ingestd.preflight.postgres_gate import examine_gate
@@ -206,7 +207,7 @@ def _examine_memory(connection: Connection, pipeline: Pipeline) -> Iterator[Find
 
     memory = memory_of(target_of(pipeline))
     with connection.cursor() as cursor:
-        if memory and (misfit := memory_misfit(cursor, pipeline.name, memory)):
+        if memory and (misfit := memory_misfit(cursor, memory_name(pipeline), memory)):
             yield Finding(State.FAIL, "memory of deletes", *misfit)
 
 

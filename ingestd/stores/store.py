@@ -13,6 +13,8 @@ from ingestd.batch import Counts, DeadLetter, Tile
 
 TABLE_GROUP = "table"
 """The sink group of gate, table and dead letters, which commit together."""
+ALL_TOPICS = "*"
+"""As the topic of a key: all of the pipeline's, for boxes and outboxes of dead letters that are only read or marked."""
 
 FirstOffsets = Callable[[list[int], bool], dict[int, tuple[int, str]]]
 """(new partitions, whether this is the first run of all) -> (offset, topic id) by partition."""

@@ -21,6 +21,8 @@ LEASE_LOST_SECS = 5.0
 LOST_PATIENCE_SECS = 2.0
 STEADY_SECS = 30.0
 """A worker that ran this long starts again as if it had never failed."""
+LATE_TOPIC_SECS = 60.0
+"""A topic of a pattern that comes so long after the first one was not there when the pipeline began."""
 BOOT_ATTEMPTS = 3
 """So many failures in a row before the first beat, and starting again is no remedy."""
 
@@ -64,6 +66,8 @@ class Fleet:
         self._restart_backoff_secs = restart_backoff_secs
         self._start = start
         self._planned: dict[Share, Planned] = {}
+        self._met: dict[int, dict[str, float]] = {}
+        """By pipeline, when each of its topics was planned first."""
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._distrusted_at = 0.0
         self.running: dict[int, Running] = {}
@@ -77,6 +81,9 @@ class Fleet:
         self._assigned = assigned
         shares = plan_workers(by_pipeline(self._pipelines, assigned), self._max_workers, self._planned)
         self._planned = {share: self._planned.get(share, Planned()) for share in shares}
+        for share in shares:
+            for topic in by_topic(share.partitions):
+                self._met.setdefault(share.pipeline, {}).setdefault(topic, now)
         for worker in self.running.values():
             if worker.share not in self._planned:
                 worker.child.ask_to_stop(now, patience_secs)
@@ -148,8 +155,15 @@ class Fleet:
 
     def _parts(self, share: Share) -> tuple[Part, ...]:
         """Raises: OverflowError when the board has no lane left."""
+        met = self._met[share.pipeline]
+        late_at = min(met.values()) + LATE_TOPIC_SECS
         return tuple(
-            Part(topic, numbers, {p: take_lane(self._board, share.pipeline, topic, p) for p in numbers})
+            Part(
+                topic,
+                numbers,
+                {p: take_lane(self._board, share.pipeline, topic, p) for p in numbers},
+                late=met[topic] > late_at,
+            )
             for topic, numbers in by_topic(share.partitions).items()
         )
 

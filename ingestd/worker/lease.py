@@ -23,6 +23,7 @@ from ingestd.stores.store import LedgerKey
 from ingestd.worker.evolution import Evolution, NewFields
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.limits import DeadLetterLimit
+from ingestd.worker.many_topics import first_start
 from ingestd.worker.open_lake import open_lake
 from ingestd.worker.reader import Handoff, Reader
 from ingestd.worker.run import note_run
@@ -44,6 +45,7 @@ class Worker:
         self._beat = beat
         self._lanes = WorkerBoard(board, part.lanes)
         self._active = list(part.partitions)
+        self._late = part.late
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
@@ -148,11 +150,12 @@ class Worker:
             self._lanes.state(partition, LaneState.CLAIMING)
         self._store.prepare()
         note_run(self._config, self._store)
+        first = first_start(self._config, self._pipeline, self._late, self._store)
         topic_id, _ = source.topic_state()
 
         def first_offsets(new: list[int], first_run: bool) -> dict[int, tuple[int, str]]:
             # A partition that was added later is read from its beginning: nothing in it was ever skipped on purpose.
-            partitions, start = (source.topic_state()[1], self._pipeline.start) if first_run else (new, "earliest")
+            partitions, start = (source.topic_state()[1], first) if first_run else (new, "earliest")
             found = source.start_offsets(sorted({*partitions, *new}), start)
             return {p: (offset, topic_id) for p, offset in found.items()}
 

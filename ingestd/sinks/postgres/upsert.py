@@ -10,6 +10,7 @@ from msgspec import structs
 
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
+from ingestd.config.topics import memory_name
 from ingestd.schema.postgres import SchemaColumn
 from ingestd.schema.types import parse_type
 from ingestd.sinks.ladder import Way
@@ -55,7 +56,7 @@ class UpsertSink:
             self._target = self._looked_up(cursor)
             memory = memory_of(self._target)
             if memory:
-                make_memory(cursor, self._pipeline.name, memory, table_identifier(self._target.table.name))
+                make_memory(cursor, memory_name(self._pipeline), memory, table_identifier(self._target.table.name))
             self._sql = upsert_sql(self._target)
             for statement in self._sql.setup:
                 cursor.execute(statement)
@@ -210,7 +211,7 @@ def target_of(pipeline: cfg.Pipeline) -> Target:
     kept = tuple(column.name for column in pipeline.column if column.keep_when_absent)
     return Target(
         table=table,
-        pipeline=pipeline.name,
+        pipeline=memory_name(pipeline),
         topic=pipeline.topic,
         stored=stored,
         versions=tuple(SchemaColumn(name, parse_type(declared[name].type)) for name in versions),

@@ -11,6 +11,7 @@ import orjson
 
 from ingestd.batch import Counts, DeadLetter, Outcome, dead_letter
 from ingestd.config import options as cfg
+from ingestd.config.topics import memory_name
 from ingestd.sinks.sqlite.encode import Kind, SqliteBatch, unstorable_letter
 from ingestd.sinks.sqlite.table_sql import TableSql
 from ingestd.stores.faults import RecordsRefused
@@ -81,7 +82,7 @@ class SqliteVersions:
         """The name of the count that the row belongs to."""
         values, version = batch.row(n), batch.versions[n] if batch.versions else ()
         key = [values[place] for place in self._key_places]
-        named = (self._pipeline.name, orjson.dumps(key, default=bytes.hex).decode())
+        named = (memory_name(self._pipeline), orjson.dumps(key, default=bytes.hex).decode())
         stored = cursor.execute(_FIND, named).fetchone()
         record = batch.record(n)
         place = (record.partition(), record.offset(), kind.deletes)

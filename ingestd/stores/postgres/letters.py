@@ -14,10 +14,11 @@ from ingestd.stores.letter_columns import headers_of
 from ingestd.stores.postgres.errors import first_line
 from ingestd.stores.postgres.statements import LETTERS
 from ingestd.stores.postgres.store import PostgresStore
-from ingestd.stores.store import LedgerKey, Transaction
+from ingestd.stores.store import ALL_TOPICS, LedgerKey, Transaction
 
 _COLUMNS = LETTERS["columns"].decode()
-_MINE = "pipeline = %(pipeline)s AND sink_group = %(sink_group)s AND topic = %(topic)s"
+_OF_ALL_TOPICS = "pipeline = %(pipeline)s AND sink_group = %(sink_group)s"
+_MINE = f"{_OF_ALL_TOPICS} AND topic = %(topic)s"
 _CONDITIONS = {
     "ids": "id = ANY(%(ids)s)",
     "stage": "stage = %(stage)s",
@@ -40,18 +41,19 @@ class PostgresLetters:
     def __init__(self, store: PostgresStore, key: LedgerKey):
         self._store = store
         self._key = key
+        self._mine = _MINE if key.topic != ALL_TOPICS else _OF_ALL_TOPICS
 
     def find(self, wanted: Wanted) -> list[int]:
         """The ids of the letters that are wanted."""
         order = "DESC" if wanted.newest else "ASC"
-        query = f"SELECT id FROM ingestd.dead_letters WHERE {_condition(wanted)} ORDER BY id {order}"
+        query = f"SELECT id FROM ingestd.dead_letters WHERE {self._condition(wanted)} ORDER BY id {order}"
         return [row[0] for row in self._ask(query + (" LIMIT %(limit)s" if wanted.limit is not None else ""), wanted)]
 
     def groups(self, wanted: Wanted) -> list[Group]:
         """The wanted letters by reason, the most frequent first."""
         rows = self._ask(
             "SELECT stage, column_name, sqlstate, reason, count(*), min(dead_at), max(dead_at)"
-            f" FROM ingestd.dead_letters WHERE {_condition(wanted)}"
+            f" FROM ingestd.dead_letters WHERE {self._condition(wanted)}"
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4" + (" LIMIT %(limit)s" if wanted.limit else ""),
             wanted,
         )
@@ -59,7 +61,7 @@ class PostgresLetters:
 
     def read(self, ids: Sequence[int], max_bytes: int | None = None) -> list[Letter]:
         """These letters by id, as many as fit."""
-        chosen = f"SELECT id, payload FROM ingestd.dead_letters WHERE {_MINE} AND id = ANY(%(ids)s)"
+        chosen = f"SELECT id, payload FROM ingestd.dead_letters WHERE {self._mine} AND id = ANY(%(ids)s)"
         values = self._key.params(ids=list(ids), max_bytes=max_bytes if max_bytes is not None else _NO_LIMIT)
         with self._reading() as cursor:
             return [_letter(row) for row in cursor.execute(_fitting(chosen), values)]
@@ -94,7 +96,7 @@ class PostgresLetters:
     def waiting(self, purpose: Purpose, limit: int, max_bytes: int) -> list[Letter]:
         """The oldest letters that wait, as many as fit."""
         first = (
-            f"SELECT id, payload FROM ingestd.dead_letters WHERE {_MINE} AND {purpose}_at IS NULL"
+            f"SELECT id, payload FROM ingestd.dead_letters WHERE {self._mine} AND {purpose}_at IS NULL"
             " ORDER BY id LIMIT %(limit)s"
         )
         with self._reading() as cursor:
@@ -107,6 +109,14 @@ class PostgresLetters:
         with self._store.deciding(), connection.cursor() as cursor:
             cursor.execute(LETTERS[f"mark_{purpose}"], {"ids": list(ids)})
             connection.commit()
+
+    def _condition(self, wanted: Wanted) -> str:
+        chosen = [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) not in (None, ())]
+        if wanted.where is not None:
+            # On lines of its own: a comment in it must not hide the parenthesis.
+            condition = wanted.where.replace("%", "%%")
+            chosen.append(f"id IN (SELECT id FROM ingestd.dead_letters WHERE (\n{condition}\n))")
+        return " AND ".join([self._mine, *chosen])
 
     def _ask(self, query: str, wanted: Wanted) -> list[Any]:
         values = self._key.params(
@@ -148,15 +158,6 @@ def _fitting(chosen: str) -> bytes:
                 FROM ({chosen}) AS chosen
             ) AS sized WHERE so_far <= %(max_bytes)s OR n = 1
         )) ORDER BY id""".encode()
-
-
-def _condition(wanted: Wanted) -> str:
-    chosen = [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) not in (None, ())]
-    if wanted.where is not None:
-        # On lines of its own: a comment in it must not hide the parenthesis.
-        condition = wanted.where.replace("%", "%%")
-        chosen.append(f"id IN (SELECT id FROM ingestd.dead_letters WHERE (\n{condition}\n))")
-    return " AND ".join([_MINE, *chosen])
 
 
 def _letter(row: Sequence[Any]) -> Letter:

@@ -14,14 +14,15 @@ from ingestd.stores.letter_columns import headers_of
 from ingestd.stores.sqlite.file import begin
 from ingestd.stores.sqlite.reading import open_reading
 from ingestd.stores.sqlite.store import SqliteStore
-from ingestd.stores.store import LedgerKey, Transaction
+from ingestd.stores.store import ALL_TOPICS, LedgerKey, Transaction
 
 _COLUMNS = (
     'id, topic, topic_id, partition, "offset", record_key, payload, headers, record_time, stage, column_name, reason,'
     " sqlstate, dead_at"
 )
 _SIZES = "SELECT id, coalesce(length(payload), 0) FROM ingestd_dead_letters"
-_MINE = "pipeline = :pipeline AND sink_group = :sink_group AND topic = :topic"
+_OF_ALL_TOPICS = "pipeline = :pipeline AND sink_group = :sink_group"
+_MINE = f"{_OF_ALL_TOPICS} AND topic = :topic"
 _THESE = "id IN (SELECT value FROM json_each(:ids))"
 _CONDITIONS = {
     "ids": _THESE,
@@ -52,18 +53,20 @@ class SqliteLetters:
         self._url = url
         self._store = store
         self._key = key
+        self._mine = _MINE if key.topic != ALL_TOPICS else _OF_ALL_TOPICS
 
     def find(self, wanted: Wanted) -> list[int]:
         """The ids of the letters that are wanted."""
         order = "DESC" if wanted.newest else "ASC"
-        query = f"SELECT id FROM ingestd_dead_letters WHERE {_condition(wanted)} ORDER BY id {order}"
+        query = f"SELECT id FROM ingestd_dead_letters WHERE {self._condition(wanted)} ORDER BY id {order}"
         return [row[0] for row in self._ask(query + _limit(wanted), wanted)]
 
     def groups(self, wanted: Wanted) -> list[Group]:
         """The wanted letters by reason, the most frequent first."""
         query = (
             "SELECT stage, column_name, sqlstate, reason, count(*), min(dead_at), max(dead_at)"
-            f" FROM ingestd_dead_letters WHERE {_condition(wanted)} GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4"
+            f" FROM ingestd_dead_letters WHERE {self._condition(wanted)}"
+            " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4"
         )
         rows = self._ask(query + _limit(wanted), wanted)
         return [Group(*row[:5], *map(datetime.fromisoformat, row[5:])) for row in rows]
@@ -72,16 +75,16 @@ class SqliteLetters:
         """These letters by id, as many as fit."""
         with open_reading(self._url) as connection:
             chosen = self._key.params(ids=json.dumps(list(ids)))
-            sizes = connection.execute(f"{_SIZES} WHERE {_MINE} AND {_THESE} ORDER BY id", chosen).fetchall()
+            sizes = connection.execute(f"{_SIZES} WHERE {self._mine} AND {_THESE} ORDER BY id", chosen).fetchall()
             return self._letters(connection.cursor(), _fitting(sizes, max_bytes))
 
     def lock(self, ids: Sequence[int], tx: Transaction) -> dict[int, int]:
         """id -> partition of the letters that are there: the transaction has the file for itself."""
-        query = f"SELECT id, partition FROM ingestd_dead_letters WHERE {_MINE} AND {_THESE}"
+        query = f"SELECT id, partition FROM ingestd_dead_letters WHERE {self._mine} AND {_THESE}"
         return dict(tx.cursor.execute(query, self._key.params(ids=json.dumps(list(ids)))).fetchall())
 
     def _letters(self, cursor: sqlite3.Cursor, ids: Sequence[int]) -> list[Letter]:
-        query = f"SELECT {_COLUMNS} FROM ingestd_dead_letters WHERE {_MINE} AND {_THESE} ORDER BY id"
+        query = f"SELECT {_COLUMNS} FROM ingestd_dead_letters WHERE {self._mine} AND {_THESE} ORDER BY id"
         return [_letter(row) for row in cursor.execute(query, self._key.params(ids=json.dumps(list(ids)))).fetchall()]
 
     def remove(self, ids: Sequence[int], left: dict[int, Left], tx: Transaction) -> None:
@@ -103,7 +106,7 @@ class SqliteLetters:
 
     def waiting(self, purpose: Purpose, limit: int, max_bytes: int) -> list[Letter]:
         """The oldest letters that wait, as many as fit."""
-        query = f"{_SIZES} WHERE {_MINE} AND {purpose}_at IS NULL ORDER BY id LIMIT :limit"
+        query = f"{_SIZES} WHERE {self._mine} AND {purpose}_at IS NULL ORDER BY id LIMIT :limit"
         connection = self._store.open()
         with self._store.deciding():
             sizes = connection.execute(query, self._key.params(limit=limit)).fetchall()
@@ -118,6 +121,13 @@ class SqliteLetters:
         with self._store.deciding():
             begin(connection).execute(statement, {"ids": json.dumps(list(ids))})
             connection.execute("COMMIT")
+
+    def _condition(self, wanted: Wanted) -> str:
+        chosen = [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) not in (None, ())]
+        if wanted.where is not None:
+            # On lines of its own: a comment in it must not hide the parenthesis.
+            chosen.append(f"id IN (SELECT id FROM ingestd_dead_letters WHERE (\n{wanted.where}\n))")
+        return " AND ".join([self._mine, *chosen])
 
     def _ask(self, query: str, wanted: Wanted) -> list[Any]:
         values = self._key.params(**{name: _value(value) for name, value in structs.asdict(wanted).items()})
@@ -142,14 +152,6 @@ def _fitting(sizes: list[Any], max_bytes: int | None) -> list[int]:
             break
         chosen.append(number)
     return chosen
-
-
-def _condition(wanted: Wanted) -> str:
-    chosen = [sql for name, sql in _CONDITIONS.items() if getattr(wanted, name) not in (None, ())]
-    if wanted.where is not None:
-        # On lines of its own: a comment in it must not hide the parenthesis.
-        chosen.append(f"id IN (SELECT id FROM ingestd_dead_letters WHERE (\n{wanted.where}\n))")
-    return " AND ".join([_MINE, *chosen])
 
 
 def _limit(wanted: Wanted) -> str:
