@@ -22,7 +22,7 @@ def records(first: int, count: int) -> list[bytes | str | None]:
 class LakeFlow:
     """One pipeline `p` with a lake, on one topic."""
 
-    def __init__(self, bootstrap: str, url: str, topic: str, root: Path, **pipeline: Any):
+    def __init__(self, bootstrap: str, url: str, topic: str, root: Path, max_rows: int = 500, **pipeline: Any):
         self.root = root
         self.ask = asking(url)
         self.url = url
@@ -39,7 +39,7 @@ class LakeFlow:
                 {"name": "part", "type": "int4", "source": "partition"},
                 {"name": "at", "type": "int8", "source": "offset"},
             ],
-            "lake": {"path": str(root), "partition_by": ["kind"], "roll": {"max_rows": 500}},
+            "lake": {"path": str(root), "partition_by": ["kind"], "roll": {"max_rows": max_rows}},
             **pipeline,
         }
         self._bootstrap = bootstrap
