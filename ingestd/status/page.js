@@ -118,7 +118,7 @@ function pressureBar(share) {
 }
 
 const COLUMNS = [
-  ["Partition", (item) => String(item.partition)],
+  ["Partition", (item) => (item.named ? `${item.topic}-${item.partition}` : String(item.partition))],
   ["State", (item) => element("span", item.state, `pill ${STATES[item.state] || ""}`)],
   ["Next offset", (item) => count(item.next_offset)],
   ["Log end", (item) => count(item.log_end)],
@@ -162,7 +162,8 @@ function pipelineCard(pipeline) {
   const table = element("table"), head = element("thead"), names = element("tr"), body = element("tbody");
   names.append(...COLUMNS.map(([name]) => element("th", name)));
   head.append(names);
-  body.append(...pipeline.partitions.flatMap(partitionRows));
+  const named = pipeline.partitions.some((item) => item.topic !== pipeline.topic);
+  body.append(...pipeline.partitions.flatMap((item) => partitionRows({ ...item, named })));
   table.append(head, body);
   const scroll = element("div", undefined, "scroll");
   scroll.append(table);

@@ -59,10 +59,12 @@ def _millis(millis: float) -> str:
     return f"{millis:.0f}" if millis >= 10 or millis == 0 else f"{millis:.1f}"
 
 
-def _cells(partition: Json) -> tuple[str, ...]:
+def _cells(partition: Json, topics: bool = False) -> tuple[str, ...]:
+    """`topics`: the partition is named with its topic."""
     stages = "+".join(_millis(partition["batch_ms"][stage]) for stage in _STAGES)
+    place = f"{clean(partition['topic'])}-" if topics else ""
     return (
-        str(partition["partition"]),
+        f"{place}{partition['partition']}",
         clean(partition["state"]),
         count(partition["next_offset"]),
         count(partition["log_end"]),
@@ -102,13 +104,18 @@ def _reasons(status: Json) -> list[str]:
     return [clean(reason["message"]) for reason in status["reasons"]]
 
 
+def _has_topics(pipeline: Json) -> bool:
+    """Whether its partitions are of topics that its own words do not name."""
+    return any(partition["topic"] != pipeline["topic"] for partition in pipeline["partitions"])
+
+
 def _errors(partitions: Sequence[Json], told: Sequence[str]) -> list[str]:
     """Texts of partitions that no reason has told already."""
     lines = []
     for partition in partitions:
         text = clean(partition["error"] or "")
         if text and not any(text in reason for reason in told):
-            lines.append(f"partition {partition['partition']}: {text}")
+            lines.append(f"{clean(partition['topic'])}-{partition['partition']}: {text}")
     return lines
 
 
@@ -130,8 +137,9 @@ def _table(pipeline: Json, width: int) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for index in shown:
         table.add_column(_HEADINGS[index], justify="left" if index == 1 else "right", no_wrap=True)
+    topics = _has_topics(pipeline)
     for partition in pipeline["partitions"]:
-        cells = [Text(cell) for cell in _cells(partition)]
+        cells = [Text(cell) for cell in _cells(partition, topics)]
         cells[1].stylize(_STYLES.get(partition["state"], "dim"))
         table.add_row(*(cells[index] for index in shown))
     return table
@@ -143,7 +151,8 @@ def plain_lines(status: Json) -> list[str]:
     lines = [_head(status), *reasons]
     for pipeline in status["pipelines"]:
         lines += ["", _title(pipeline)]
-        rows = [_HEADINGS, *(_cells(partition) for partition in pipeline["partitions"])]
+        topics = _has_topics(pipeline)
+        rows = [_HEADINGS, *(_cells(partition, topics) for partition in pipeline["partitions"])]
         if len(rows) == 1:
             lines.append("no partition here")
             continue

@@ -16,6 +16,8 @@ from ingestd.status.sampler import Point, Reading, Snapshot
 class PartitionView(Struct, frozen=True, kw_only=True):
     """One partition of one pipeline on this host."""
 
+    topic: Annotated[str, Meta(description="Its topic.")]
+    table: Annotated[str, Meta(description="The table that its records fill.")]
     partition: Annotated[int, Meta(description="Number of the Kafka partition.")]
     state: Annotated[str, Meta(description="unassigned, claiming, running, retrying, halted or released.")]
     held: Annotated[bool, Meta(description="This host holds it; only these count in totals.")]
@@ -88,8 +90,8 @@ class PipelineView(Struct, frozen=True, kw_only=True):
     """One pipeline with its partitions, in their order."""
 
     name: Annotated[str, Meta(description="Name in the configuration.")]
-    topic: Annotated[str, Meta(description="Topic it reads.")]
-    table: Annotated[str, Meta(description="Table it fills.")]
+    topic: Annotated[str, Meta(description="Topic it reads; a list or a pattern, as configured, when there are many.")]
+    table: Annotated[str, Meta(description="Table it fills, as configured.")]
     total: Annotated[TotalView, Meta(description="Its sums.")]
     partitions: Annotated[list[PartitionView], Meta(description="Its partitions on this host.")]
 
@@ -132,7 +134,7 @@ def status_view(snapshot: Snapshot, pipelines: list[tuple[str, str, str]], reaso
                 topic=topic,
                 table=table,
                 total=_total(by_pipeline[name], snapshot.history.get(name, [])),
-                partitions=[_partition(item) for item in sorted(by_pipeline[name], key=lambda item: item.partition)],
+                partitions=[_partition(item) for item in sorted(by_pipeline[name], key=_place)],
             )
             for name, topic, table in pipelines
         ],
@@ -145,6 +147,10 @@ def status_view(snapshot: Snapshot, pipelines: list[tuple[str, str, str]], reaso
     )
 
 
+def _place(reading: Reading) -> tuple[str, int]:
+    return reading.topic, reading.partition
+
+
 def _known(value: int, unknown: int) -> int | None:
     return None if value == unknown else value
 
@@ -152,6 +158,8 @@ def _known(value: int, unknown: int) -> int | None:
 def _partition(reading: Reading) -> PartitionView:
     cells, commit_ms = reading.cells, reading.cells[Lane.LAST_COMMIT_NS] // 1_000_000
     return PartitionView(
+        topic=reading.topic,
+        table=reading.table,
         partition=reading.partition,
         state=LaneState(reading.state).name.lower(),
         held=reading.held,
