@@ -1,22 +1,18 @@
-"""`ingestd demo`: the main job end to end from nothing, with live figures. Only composes."""
+"""`ingestd demo`: sales into a table, end to end from nothing, with live figures. Only composes."""
 
 import argparse
 import contextlib
-import os
-import select
 import shlex
 import signal
-import sys
 import tempfile
-import termios
 import threading
 import time
-import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingestd.demo.asked import FACTORS, KEYS, STEP_SECS, Asked, pressed_keys
 from ingestd.errors import ExitCode, StartupError
 
 if TYPE_CHECKING:
@@ -28,53 +24,59 @@ if TYPE_CHECKING:
     from ingestd.demo.watch import Watch
     from ingestd.embedded.stack import Stack
 
-_FACTORS = {"+": 1.5, "=": 1.5, "-": 1 / 1.5}
-_KEYS = "+ and - change the rate, Ctrl-C ends"
+_RATES = {"sales": 5000.0, "cdc": 500.0}
 _FIRST_ROW_SECS = 60.0
 _DRAIN_SECS = 10.0
-_STEP_SECS = 0.05
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command and its options."""
     parser = subparsers.add_parser(
         "demo",
-        help="start Kafka and PostgreSQL, produce sales, and watch the rows arrive",
+        help="start Kafka and PostgreSQL, produce sales or capture changes, and watch the rows arrive",
         description="Start a real Kafka and a real PostgreSQL on this machine, produce sales, run the daemon, and show "
-        "rates, lag and the table until Ctrl-C. Everything is temporary. Needs: pip install 'ingestd[embedded]'.",
+        "rates, lag and the table until Ctrl-C. Or cdc: a shop's database whose tables change all the time, Debezium, "
+        "and a copy of them; both sides are compared now and then, and at the end. Everything is temporary. "
+        "Needs: pip install 'ingestd[embedded]'.",
     )
-    parser.add_argument("--rate", type=_positive, default=5000.0, help="sales a second (default: 5000)")
+    parser.add_argument(
+        "what", nargs="?", choices=sorted(_RATES), default="sales", help="what to show (default: sales)"
+    )
+    parser.add_argument("--rate", type=_positive, help="sales a second (default: 5000), or changes (default: 500)")
     parser.add_argument("--seconds", type=_positive, help="end by itself after so many seconds of load")
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run until INT, TERM or `--seconds`; 0 when every sale that was produced became a row.
+    """Run until INT, TERM or `--seconds`; 0 when every sale became a row, or every change arrived in the copy.
 
     Raises: StartupError when the servers or the daemon cannot be started, or end by themselves.
     """
     # Parsers of all commands are built for every command; only this one needs these.
     from rich.console import Console
 
+    from ingestd.commands.demo_cdc import run_cdc
     from ingestd.embedded.progress import shown_on
     from ingestd.embedded.stack import start_stack
 
     began = time.monotonic()
-    asked = threading.Event()
+    stop = threading.Event()
 
     def handle_stop(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
+        if stop.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        stop.set()
 
     console = Console()
-    console.print("starting Kafka and PostgreSQL ...")
+    is_cdc = args.what == "cdc"
+    console.print(f"starting Kafka{', PostgreSQL and Debezium' if is_cdc else ' and PostgreSQL'} ...")
     with shown_on(console) as progress:
-        stack = start_stack(progress=progress, database="kafka_sink")
+        stack = start_stack(progress=progress, database="kafka_sink", source_database="shop" if is_cdc else None)
     previous = {number: signal.signal(number, handle_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with stack, tempfile.TemporaryDirectory(prefix="ingestd-demo-") as directory:
-            return _run(args, console, stack, Path(directory), began, asked)
+            wanted = Asked(args.rate or _RATES[args.what], args.seconds, began, stop)
+            return (run_cdc if is_cdc else _run)(wanted, console, stack, Path(directory))
     except KeyboardInterrupt:
         return int(ExitCode.ABORTED)
     finally:
@@ -96,9 +98,7 @@ class _Parts(NamedTuple):
         self.daemon.check()
 
 
-def _run(
-    args: argparse.Namespace, console: "Console", stack: "Stack", directory: Path, began: float, asked: threading.Event
-) -> int:
+def _run(asked: Asked, console: "Console", stack: "Stack", directory: Path) -> int:
     from ingestd.demo.daemon import Daemon
     from ingestd.demo.load import Load, make_topic
     from ingestd.demo.screen import screen
@@ -108,29 +108,29 @@ def _run(
     with contextlib.ExitStack() as cleanup:
         daemon = Daemon(directory, stack.bootstrap_servers, stack.postgres_url)
         cleanup.callback(daemon.stop)
-        load = Load(stack.bootstrap_servers, args.rate)
+        load = Load(stack.bootstrap_servers, asked.per_sec)
         cleanup.callback(load.stop)
         load.start()
         watch = cleanup.enter_context(contextlib.closing(Watch(stack.postgres_url, daemon.status_url, load)))
         parts = _Parts(stack, daemon, load, watch)
         if _first_row(parts, asked):
-            _print_addresses(console, parts, time.monotonic() - began)
-            with screen(console, _KEYS) as shown, _keys() as pressed:
-                _show_until(args.seconds, asked, parts, shown, pressed)
+            _print_addresses(console, parts, asked.secs())
+            with screen(console, KEYS) as shown, pressed_keys() as pressed:
+                _show_until(asked, parts, shown, pressed)
         console.print("stopping ...")
         return _settle(console, parts)
 
 
-def _first_row(parts: _Parts, asked: threading.Event) -> bool:
+def _first_row(parts: _Parts, asked: Asked) -> bool:
     """Wait for it; False when asked to stop before."""
     deadline = time.monotonic() + _FIRST_ROW_SECS
-    while not asked.is_set():
+    while not asked.stop.is_set():
         if parts.watch.row_exists():
             return True
         parts.check()
         if time.monotonic() > deadline:
             raise StartupError(f"no row after {_FIRST_ROW_SECS:.0f} s: {parts.daemon.last_log_line()}")
-        time.sleep(_STEP_SECS)
+        time.sleep(STEP_SECS)
     return False
 
 
@@ -144,20 +144,18 @@ def _print_addresses(console: "Console", parts: _Parts, secs: float) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _show_until(
-    seconds: float | None, asked: threading.Event, parts: _Parts, shown: "Screen", pressed: Callable[[], str]
-) -> None:
-    end_at = time.monotonic() + seconds if seconds else float("inf")
+def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[[], str]) -> None:
+    end_at = time.monotonic() + asked.seconds if asked.seconds else float("inf")
     show_at = 0.0
-    while not asked.is_set() and time.monotonic() < end_at:
+    while not asked.stop.is_set() and time.monotonic() < end_at:
         if time.monotonic() >= show_at:
             parts.check()
             shown.show(parts.watch.look())
             show_at = time.monotonic() + shown.every_secs
         key = pressed()
-        if key in _FACTORS:
-            parts.load.change(_FACTORS[key])
-        asked.wait(_STEP_SECS)
+        if key in FACTORS:
+            parts.load.change(FACTORS[key])
+        asked.stop.wait(STEP_SECS)
 
 
 def _settle(console: "Console", parts: _Parts) -> int:
@@ -166,7 +164,7 @@ def _settle(console: "Console", parts: _Parts) -> int:
     deadline = time.monotonic() + _DRAIN_SECS
     while parts.watch.row_count() < sent and time.monotonic() < deadline:
         parts.check()
-        time.sleep(_STEP_SECS)
+        time.sleep(STEP_SECS)
     code = parts.daemon.stop()
     rows = parts.watch.row_count()
     console.print(f"produced {sent:,} sales, {rows:,} rows in public.sales_events", highlight=False)
@@ -174,26 +172,6 @@ def _settle(console: "Console", parts: _Parts) -> int:
         console.print(f"the daemon ended with exit code {code}: {parts.daemon.last_log_line()}", markup=False)
         return code
     return int(ExitCode.OK if rows == sent else ExitCode.CRASH)
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Yields a function that returns the key pressed since the last call, or ""."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        yield lambda: ""
-        return
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal)
-
-    def pressed() -> str:
-        readable, _, _ = select.select([terminal], [], [], 0)
-        return os.read(terminal, 1).decode(errors="ignore") if readable else ""
-
-    try:
-        yield pressed
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _positive(text: str) -> float:

@@ -9,7 +9,7 @@ from ingestd.embedded.child import end_child, free_ports, last_words, spawn
 from ingestd.errors import StartupError
 
 _STOP_SECS = 20.0
-_CONFIG = """[kafka]
+SALES = """[kafka]
 bootstrap_servers = "{bootstrap_servers}"
 group_id = "ingestd-demo"
 
@@ -39,9 +39,9 @@ create = true
 
 
 class Daemon:
-    """`ingestd run`, started by the constructor."""
+    """`ingestd run`, started by the constructor, with a configuration that has places for endpoints and port."""
 
-    def __init__(self, directory: Path, bootstrap_servers: str, store_url: str):
+    def __init__(self, directory: Path, bootstrap_servers: str, store_url: str, config_template: str = SALES):
         port = free_ports(1)[0]
         self.status_url = f"http://127.0.0.1:{port}"
         self._log_path = directory / "ingestd.log"
@@ -49,7 +49,7 @@ class Daemon:
         # The URL holds the password: for us alone, and never on a command line.
         config.touch(mode=0o600)
         config.write_text(
-            _CONFIG.format(bootstrap_servers=bootstrap_servers, store_url=store_url, status_port=port),
+            config_template.format(bootstrap_servers=bootstrap_servers, store_url=store_url, status_port=port),
             encoding="utf-8",
         )
         code = "import sys; from ingestd.cli import main; sys.exit(main())"

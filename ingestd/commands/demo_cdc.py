@@ -1,0 +1,163 @@
+"""`ingestd demo cdc`: a database, its changes and the copy of it, compared while you watch. Only composes."""
+
+import contextlib
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingestd.demo.asked import FACTORS, KEYS, STEP_SECS, Asked, pressed_keys
+from ingestd.errors import ExitCode, StartupError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ingestd.demo.cdc_compare import Sides
+    from ingestd.demo.cdc_screen import Screen
+    from ingestd.demo.cdc_shop import Shop
+    from ingestd.demo.cdc_watch import CdcWatch
+    from ingestd.demo.daemon import Daemon
+    from ingestd.embedded.stack import Stack
+
+_CAPTURE_SECS = 60.0
+_FIRST_ROWS_SECS = 60.0
+_COMPARE_EVERY_SECS = 10.0
+_REST_SECS = 20.0
+_LAST_REST_SECS = 60.0
+
+
+class _Parts(NamedTuple):
+    """What runs."""
+
+    stack: "Stack"
+    daemon: "Daemon"
+    shop: "Shop"
+    watch: "CdcWatch"
+
+    def check(self) -> None:
+        """Return while all of it runs; raises StartupError otherwise."""
+        import psycopg
+
+        from ingestd.demo.cdc_daemon import CONNECTOR
+
+        self.stack.check()
+        self.daemon.check()
+        if failure := self.stack.debezium.connectors.failure(CONNECTOR):
+            raise StartupError(f"Debezium stopped: {failure}")
+        try:
+            self.shop.check()
+        except psycopg.Error as error:
+            raise StartupError(f"the shop's own changes were refused: {error}") from error
+
+
+def run_cdc(asked: Asked, console: "Console", stack: "Stack", directory: Path) -> int:
+    """Run until asked to stop; OK when source and copy are equal at the end, CRASH when they are not."""
+    from ingestd.demo.cdc_daemon import CONFIG, CONNECTOR, shop_source
+    from ingestd.demo.cdc_screen import screen
+    from ingestd.demo.cdc_shop import Shop, make_tables
+    from ingestd.demo.cdc_watch import CdcWatch
+    from ingestd.demo.daemon import Daemon
+
+    source_url = stack.debezium.source_url
+    make_tables(source_url)
+    stack.debezium.connectors.put(CONNECTOR, shop_source(source_url).config())
+    stack.debezium.connectors.wait_running(CONNECTOR, _CAPTURE_SECS)
+    with contextlib.ExitStack() as cleanup:
+        daemon = Daemon(directory, stack.bootstrap_servers, stack.postgres_url, CONFIG)
+        cleanup.callback(daemon.stop)
+        shop = Shop(source_url, asked.per_sec)
+        cleanup.callback(shop.stop)
+        shop.start()
+        watch = cleanup.enter_context(
+            contextlib.closing(CdcWatch(source_url, stack.postgres_url, daemon.status_url, shop))
+        )
+        parts = _Parts(stack, daemon, shop, watch)
+        if _first_rows(parts, asked):
+            _print_addresses(console, parts, asked.secs())
+            with screen(console, KEYS) as shown, pressed_keys() as pressed:
+                _show_until(asked, parts, shown, pressed)
+        console.print("stopping ...")
+        return _settle(console, parts)
+
+
+def _first_rows(parts: _Parts, asked: Asked) -> bool:
+    """Wait for them; False when asked to stop before."""
+    deadline = time.monotonic() + _FIRST_ROWS_SECS
+    while not asked.stop.is_set():
+        if parts.watch.copied():
+            return True
+        parts.check()
+        if time.monotonic() > deadline:
+            raise StartupError(f"no copied row after {_FIRST_ROWS_SECS:.0f} s: {parts.daemon.last_log_line()}")
+        time.sleep(STEP_SECS)
+    return False
+
+
+def _print_addresses(console: "Console", parts: _Parts, secs: float) -> None:
+    debezium = parts.stack.debezium
+    login = shlex.quote(f"{debezium.user}:{debezium.password}")
+    for line in (
+        f"first rows   after {secs:.1f} s",
+        f"status page  {parts.daemon.status_url}",
+        f"source       psql {shlex.quote(debezium.source_url)}",
+        f"copy         psql {shlex.quote(parts.stack.postgres_url)}",
+        f"broker       {parts.stack.bootstrap_servers}, topics shop.public.customers and shop.public.orders",
+        f"Debezium     curl -u {login} {debezium.url}/connectors/shop/status",
+    ):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[[], str]) -> None:
+    end_at = time.monotonic() + asked.seconds if asked.seconds else float("inf")
+    show_at, compare_at = 0.0, time.monotonic() + _COMPARE_EVERY_SECS
+
+    def show() -> None:
+        nonlocal show_at
+        if time.monotonic() >= show_at:
+            parts.check()
+            shown.show(parts.watch.look())
+            show_at = time.monotonic() + shown.every_secs
+
+    while not asked.stop.is_set() and time.monotonic() < end_at:
+        show()
+        if time.monotonic() >= compare_at:
+            parts.shop.rest()
+            if _equal(parts, _REST_SECS, lambda: asked.stop.is_set(), show) is None:
+                parts.watch.remember(f"not equal after {_REST_SECS:.0f} s at rest")
+            parts.shop.resume()
+            show_at, compare_at = 0.0, time.monotonic() + _COMPARE_EVERY_SECS
+        key = pressed()
+        if key in FACTORS:
+            parts.shop.change(FACTORS[key])
+        asked.stop.wait(STEP_SECS)
+
+
+def _equal(
+    parts: _Parts, secs: float, is_enough: Callable[[], bool], meanwhile: Callable[[], None]
+) -> "list[Sides] | None":
+    """Both sides once they are equal, waiting for it; None when they are not. The shop must be at rest."""
+    deadline = time.monotonic() + secs
+    while (sides := parts.watch.settled()) is None and time.monotonic() < deadline and not is_enough():
+        meanwhile()
+        time.sleep(STEP_SECS)
+    return sides
+
+
+def _settle(console: "Console", parts: _Parts) -> int:
+    """End the changes, let Debezium and the daemon drain, and compare both sides for the last time."""
+    from ingestd.demo.cdc_watch import described
+
+    changes = parts.shop.stop()
+    sides = _equal(parts, _LAST_REST_SECS, lambda: False, parts.check)
+    code = parts.daemon.stop()
+    console.print(f"{changes:,} rows inserted, updated and deleted in the source", highlight=False)
+    if sides is None:
+        for one in parts.watch.differences():
+            console.print(str(one), soft_wrap=True, highlight=False, markup=False)
+        console.print("source and copy are NOT equal", highlight=False)
+        return int(ExitCode.CRASH)
+    console.print(f"source and copy are equal: {described(sides)}", highlight=False)
+    if code != ExitCode.OK:
+        console.print(f"the daemon ended with exit code {code}: {parts.daemon.last_log_line()}", markup=False)
+    return code

@@ -1,0 +1,41 @@
+"""The daemon's configuration for the change data demo, and Debezium's. Knows nothing of what runs."""
+
+from ingestd.embedded.debezium_source import DebeziumSource
+
+CONNECTOR = "shop"
+PARTITIONS = 2
+CONFIG = """[kafka]
+bootstrap_servers = "{bootstrap_servers}"
+group_id = "ingestd-demo"
+
+[store]
+url = "{store_url}"
+
+[status]
+listen = "127.0.0.1:{status_port}"
+
+[[pipeline]]
+name = "shop"
+topic = "shop.public.*"
+
+[pipeline.cdc]
+columns = "from_events"
+
+[pipeline.table]
+name = "{{schema}}.{{table}}"
+mode = "upsert"
+create = true
+"""
+"""Every table of the source as it is: names, types and keys come from the schema inside the events."""
+
+
+def shop_source(source_url: str) -> DebeziumSource:
+    """What Debezium is told of the shop: both tables, first as they are, then every change."""
+    return DebeziumSource(
+        CONNECTOR,
+        source_url,
+        tables=(r"public\.(customers|orders)",),
+        prefix="shop",
+        partitions=PARTITIONS,
+        schemas=True,
+    )
