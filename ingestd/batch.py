@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from ingestd.schema.source import SourceSchema
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -68,7 +70,7 @@ class Rows(Struct):
 
     `columns` has the declared columns in their order, then those of `DELETES` and `presence_of` where the pipeline
     needs them; one row per good record, row i came from `records[i]`.
-    `dead` and `ignored` hold the other records of the tiles: len(records) + len(dead) + len(ignored) were delivered.
+    `dead`, `ignored` and `truncates` hold the other records of the tiles: each record is in exactly one of the four.
     """
 
     tiles: list[Tile]
@@ -82,6 +84,15 @@ class Rows(Struct):
     when none can."""
     ignored: list[tuple[int, int]] = []
     """(partition, offset) of records that hold nothing to store, by their format: heartbeats and the like."""
+    truncates: list[tuple[int, int]] = []
+    """(partition, offset) of change events that empty the whole table: what lies before is gone, the rest stays.
+    Whoever writes the rows has to apply them in this order, or to halt; they are never passed over."""
+    source_schema: SourceSchema | None = None
+    """Of change events with cdc.columns = "from_events": the source's table, as the last of the records describe it
+    whose columns or key are not the pipeline's. These rows lack what the pipeline has no column for (without columns
+    there are no rows at all), so they must not be written: first its columns become those of `source_schema` too, then
+    the chunk is decoded again by the pipeline with them. A column that the decoder was told to ignore is not told of
+    again."""
 
 
 DELETES = "ingestd:deletes"

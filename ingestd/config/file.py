@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from ingestd.config.checks.options import check_all
+from ingestd.config.live_copy import with_live_copies
 from ingestd.config.options import Config
 from ingestd.config.text import Substituted, dotenv_variables, expand, line_numbers, line_of, reason_of
 from ingestd.config.values import Findings, read_struct
@@ -60,7 +61,7 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None, overrides: 
     if findings.found or stray:
         problems = stray + _placed(findings, file, text)
         raise ConfigError([_without_secrets(problem, config) for problem in problems])
-    return _with_batch_rows(config, tree)
+    return with_live_copies(_with_batch_rows(config, tree))
 
 
 def redact(text: str, config: Config) -> str:

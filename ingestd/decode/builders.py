@@ -21,7 +21,8 @@ def builder_for(column: Column, on_bad: Policy = "dead_letter", scalar: build.Bu
         return ruled(moments(kind), column)
     if scalar is None:
         scalar = build.uuid_texts if kind.is_array and kind.scalar == "uuid" else _scalar_builder(kind, column)
-    builder = mended(scalar, column, policy)
+        scalar = mended(scalar, column, policy)
+    builder = scalar
     if kind.is_array:
         builder = build.arrays(builder, kind.arrow_type().value_type)
     return ruled(nulled(builder, column, policy), column)

@@ -10,6 +10,7 @@ from msgspec import structs
 from ingestd.batch import Chunk, Decode, Record, Rows, dead_letter
 from ingestd.config.options import Pipeline, SchemaRegistry
 from ingestd.decode.builders import builder_for
+from ingestd.decode.debezium.decoder import make_change_decoder
 from ingestd.decode.formats.values import values_reader
 from ingestd.decode.kinds import sorter_of
 from ingestd.decode.marks import Marks
@@ -31,6 +32,8 @@ def make_decoder(
 
     `ignored` are new fields that are not to be told of again; `clock` gives seconds since 1970 for `source = "now"`.
     """
+    if pipeline.cdc is not None:
+        return make_change_decoder(pipeline, registry, ignored, clock)
     read_values = values_reader(pipeline, registry)
     plans, presence = plans_of(pipeline), presence_in(pipeline)
     marks = Marks.of(pipeline, presence, builder_for)

@@ -14,7 +14,7 @@ from ingestd.batch import DELETES, presence_of
 from ingestd.config.options import Column, Pipeline
 from ingestd.decode.columns import Builder, rows_where
 from ingestd.decode.plans import Plan, Presence
-from ingestd.decode.shape import ABSENT, default_of, field_type
+from ingestd.decode.shape import ABSENT, field_type
 from ingestd.errors import ConfigError
 from ingestd.schema.postgres import Schema
 
@@ -77,12 +77,11 @@ class Marks(Struct, frozen=True):
         return pa.array(has[position], pa.bool_())
 
 
-def with_defaults(values: list[Any], column: Column) -> tuple[list[Any], list[bool]]:
-    """`values` with the column's default where the record has no such field, and which records have it."""
+def with_defaults(values: list[Any], default: Any) -> tuple[list[Any], list[bool]]:
+    """`values` with the default where the record has no such field, and which records have it."""
     has = [value is not ABSENT for value in values]
     if all(has):
         return values, has
-    default = default_of(column)
     return [default if value is ABSENT else value for value in values], has
 
 

@@ -56,6 +56,8 @@ class Kind(Struct, frozen=True):
     sources: dict[int, Source]
     lenient: frozenset[int]
     """Columns in whose values ABSENT may stand."""
+    defaults: Mapping[int, Any] = {}
+    """What stands for ABSENT where it is not the column's default."""
     keep: Callable[[Sequence[bytes]], Given] | None = None
     newcomers: Callable[[Sequence[bytes]], dict[str, str]] | None = None
 
@@ -210,7 +212,8 @@ def _columns(
     has: dict[int, list[bool]] = {}
     for position, (column, maker, values) in enumerate(zip(kind.plan.columns, kind.makers, given, strict=True)):
         if position in lenient:
-            values, has[position] = with_defaults(values, column)
+            default = kind.defaults[position] if position in kind.defaults else default_of(column)
+            values, has[position] = with_defaults(values, default)
         built = maker(values)
         arrays.append(built.array)
         for row, reason in built.faults.items():

@@ -25,8 +25,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Not in these records: the column's default."""
     rest: int | None = None
     """The column that takes the unknown fields."""
+    beside: int | None = None
+    """The column whose values are handed over beside the records."""
     deletes: bool = False
-    """Whether these records have no value and delete."""
+    """Whether these records delete; they have no value, or nothing but the key in it."""
 
 
 class Plans(Struct, frozen=True):
@@ -55,10 +57,32 @@ def plans_of(pipeline: Pipeline) -> Plans:
     return Plans(own, versions, _tombstone_plan(pipeline, False), _tombstone_plan(pipeline, True))
 
 
-def _plan(pipeline: Pipeline, columns: Sequence[Column], absent: Sequence[int] = (), deletes: bool = False) -> Plan:
+def change_plans(pipeline: Pipeline) -> tuple[Plan, Plan]:
+    """How a pipeline of change events reads the row after a change, and the one before a delete.
+
+    Of a deleted row only the key is sure to be there; without a key all columns are read.
+    """
+    cdc, key = pipeline.cdc, pipeline.table.key
+    names = [column.name for column in pipeline.column]
+    beside = names.index(cdc.lsn_column) if cdc is not None and cdc.lsn_column in names else None
+    columns, absent = list(pipeline.column), []
+    for position, column in enumerate(columns):
+        if key and column.source == "value" and column.name not in key and position != beside:
+            columns[position] = structs.replace(column, default=None, required=False)
+            absent.append(position)
+    return _plan(pipeline, pipeline.column, beside=beside), _plan(pipeline, columns, absent, True, beside)
+
+
+def _plan(
+    pipeline: Pipeline,
+    columns: Sequence[Column],
+    absent: Sequence[int] = (),
+    deletes: bool = False,
+    beside: int | None = None,
+) -> Plan:
     value, key, sourced, rest = [], [], [], None
     for position, column in enumerate(columns):
-        if position in absent:
+        if position in absent or position == beside:
             continue
         if column.name == rest_column(pipeline):
             rest = position
@@ -75,6 +99,7 @@ def _plan(pipeline: Pipeline, columns: Sequence[Column], absent: Sequence[int] =
         sourced=tuple(sourced),
         absent=tuple(absent),
         rest=rest,
+        beside=beside,
         deletes=deletes,
     )
 

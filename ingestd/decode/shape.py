@@ -6,7 +6,7 @@ Only declared fields are in the struct, so all others are skipped without being 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -58,17 +58,29 @@ class _Place(Struct, frozen=True):
 
 
 def shape_of(
-    columns: Sequence[Column], optional: Collection[int] = (), known: Sequence[str] = (), strict: bool = False
+    columns: Sequence[Column],
+    optional: Collection[int] = (),
+    known: Sequence[str] = (),
+    strict: bool = False,
+    types: Mapping[int, Any] | None = None,
 ) -> Shape:
     """The shape that reads `columns`; those at the positions `optional` may be missing or null, and are then ABSENT or
     null whatever else they declare. `strict` refuses every field that neither a column nor `known` (paths) names.
+    `types` are what msgspec reads for the columns at these positions instead of their type's own; such a field has no
+    default: it is there, or it is optional and ABSENT.
 
     Raises ConfigError when two of them cannot be read side by side.
     """
     root = _tree(columns)
     for path in known:
         _let_pass(root, path.split("."))
-    fields = [_field(column, position in optional) for position, column in enumerate(columns)]
+    given = types or {}
+    fields = [
+        _field(column, position in optional)
+        if position not in given
+        else (given[position], ABSENT)[: 1 + (position in optional)]
+        for position, column in enumerate(columns)
+    ]
     struct, split = _object(root, columns, fields, strict)
 
     def split_all(rows: list[Any]) -> list[list[Any]]:

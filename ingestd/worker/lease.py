@@ -27,6 +27,7 @@ from ingestd.worker.many_topics import first_start
 from ingestd.worker.open_lake import open_lake
 from ingestd.worker.reader import Handoff, Reader
 from ingestd.worker.run import note_run
+from ingestd.worker.truncates import halting_at_truncates
 from ingestd.worker.writer import Prepared, Writer
 
 _TURN_SECS = 0.5
@@ -60,7 +61,7 @@ class Worker:
         """Decode and write by `pipeline`: the configured one, or longer by the columns of new fields."""
         self._sink = open_sink(self._config.store, pipeline)
         decode = make_decoder(pipeline, self._config.schema_registry, ignored=self._evolution.ignored)
-        self._decode = self._evolution.watching(decode)
+        self._decode = self._evolution.watching(halting_at_truncates(pipeline, decode))
         self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes, self._follower)
         self._extended = pipeline
 

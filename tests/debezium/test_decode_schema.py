@@ -7,8 +7,9 @@ import pytest
 
 from ingestd.config.options import Column
 from ingestd.decode.debezium.avro_schema import avro_key_columns, avro_source_schema
-from ingestd.decode.debezium.schema import NoSourceSchema, SourceColumn, key_columns, source_schema
+from ingestd.decode.debezium.schema import NoSourceSchema, key_columns, source_schema
 from ingestd.decode.debezium.types import contract_columns, contract_type, covers, uncovered
+from ingestd.schema.source import SourceColumn
 from ingestd.schema.types import parse_type
 
 
@@ -18,7 +19,7 @@ def connect(fields: list[dict[str, Any]], name: str = "shop.public.orders") -> b
     return json.dumps({"type": "struct", "fields": rows, "name": f"{name}.Envelope", "version": 1}).encode()
 
 
-DECIMAL = {
+DECIMAL: dict[str, Any] = {
     "type": "bytes",
     "name": "org.apache.kafka.connect.data.Decimal",
     "version": 1,

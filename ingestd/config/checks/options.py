@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 
+from ingestd.config.checks.cdc import check_cdc
 from ingestd.config.checks.columns import check_columns, check_paths
 from ingestd.config.checks.dead_letters import check_dead_letters
 from ingestd.config.checks.formats import check_formats
@@ -68,6 +69,7 @@ def check_all(config: Config, findings: Findings) -> None:
     check_tables(config.pipeline, findings)
     check_gates(config.pipeline, findings)
     check_lakes(config.pipeline, findings)
+    check_cdc(config.pipeline, findings)
     check_medallions(config.pipeline, findings)
     check_dead_letters(config.pipeline, findings)
     check_store(config, findings)

@@ -30,7 +30,8 @@ def _problems(pipeline: Pipeline, table: Table) -> Iterator[tuple[str, str]]:
         if table.delete is not None:
             yield "delete", 'is for mode = "upsert"; write that, or remove it'
         return
-    if not table.key:
+    from_events = pipeline.cdc is not None and pipeline.cdc.columns == "from_events"
+    if not table.key and not from_events:
         yield "key", 'is missing; mode = "upsert" needs the columns that make a row unique: key = ["id"]'
     columns = {column.name: column for column in pipeline.column}
     for name in table.key or ():

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ingestd.decode.debezium.schema import ENVELOPE, NoSourceSchema, SourceColumn, SourceSchema
+from ingestd.decode.debezium.schema import ENVELOPE, NoSourceSchema
+from ingestd.schema.source import SourceColumn, SourceSchema
 
 _KINDS = {
     "int": "int32",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ingestd.config.options import Column
-from ingestd.decode.debezium.schema import SourceColumn, SourceSchema
+from ingestd.schema.source import SourceColumn, SourceSchema
 from ingestd.schema.types import MAX_PRECISION, ColumnType, parse_type
 
 DECIMAL = "org.apache.kafka.connect.data.Decimal"

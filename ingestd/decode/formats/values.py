@@ -48,7 +48,12 @@ def value_reader(pipeline: Pipeline, registry: SchemaRegistry | None = None) -> 
         case _:
             if registry is None:
                 raise ConfigError([f"pipeline {pipeline.name}: format = {pipeline.format!r} needs [schema_registry]"])
-            return _of_value(_FramedReader(pipeline.format, Schemas(registry)).read)
+            return _of_value(framed_reader(pipeline.format, registry))
+
+
+def framed_reader(form: str, registry: SchemaRegistry) -> Callable[[bytes], bytes]:
+    """The function from bytes that name their schema to JSON text. It raises Unreadable, Retryable and Halt."""
+    return _FramedReader(form, Schemas(registry)).read
 
 
 def values_reader(pipeline: Pipeline, registry: SchemaRegistry | None = None) -> ReadValues:
