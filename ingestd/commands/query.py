@@ -13,6 +13,7 @@ from ingestd.commands.arguments import (
     pipelines_named,
     require_running,
 )
+from ingestd.commands.topics import add_topic, one_topic
 from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode
 
@@ -44,6 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_config(parser)
     add_pipeline(parser)
+    add_topic(parser)
     parser.add_argument(
         "--lake",
         nargs="?",
@@ -99,8 +101,11 @@ def _ask_store(args: argparse.Namespace, config: "Config", limit: int | None) ->
     from ingestd.query.read import ask_store, select_table
 
     apart = args.sql or args.table
-    pipeline = pipelines_named(config, args.pipeline)[0] if apart else one_pipeline(config, args.pipeline)
     require_running("query", config)
+    if apart:
+        pipeline = pipelines_named(config, args.pipeline)[0]
+    else:
+        pipeline = one_topic(config, one_pipeline(config, args.pipeline), args.topic)
     # One row more than is shown tells whether there are more.
     statement = args.sql or select_table(pipeline, args.table, None if limit is None else limit + 1)
     _show(args, ask_store(config.store, statement), limit, None if apart else pipeline.query)

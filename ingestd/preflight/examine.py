@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from ingestd.config.file import redact
 from ingestd.config.options import Config
 from ingestd.config.store_url import is_sqlite_url
+from ingestd.config.topics import has_many_topics
 from ingestd.preflight.findings import Finding
+from ingestd.preflight.topics import by_topic
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -16,14 +18,20 @@ def examine(config: Config) -> Iterator[Finding]:
     Messages hold no secret. Takes a few seconds at most for each server that does not answer.
     """
     # Both load libraries of 30 MB and more: `ingestd check --offline` needs neither.
-    from ingestd.preflight.kafka import examine_kafka
+    from ingestd.preflight.kafka import examine_kafka, find_topics
     from ingestd.preflight.registry import examine_registry
 
-    for part in (examine_kafka, examine_registry, _store(config)):
-        for found in part(config):
-            yield Finding(
-                found.state, found.subject, _one_line(redact(found.message, config)), found.mend, found.configuration
-            )
+    for found in examine_kafka(config):
+        yield _plain(found, config)
+    concrete = by_topic(config, find_topics(config) or {}) if any(map(has_many_topics, config.pipeline)) else config
+    for part in (examine_registry, _store(config)):
+        for found in part(concrete):
+            yield _plain(found, config)
+
+
+def _plain(found: Finding, config: Config) -> Finding:
+    message = _one_line(redact(found.message, config))
+    return Finding(found.state, found.subject, message, found.mend, found.configuration)
 
 
 def _store(config: Config) -> Callable[[Config], Iterator[Finding]]:

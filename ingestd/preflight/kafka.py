@@ -18,7 +18,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AclOperation, AdminClient, ConsumerGroupDescription  # type: ignore[attr-defined]  # exported at run time
 
 from ingestd.config.options import Config, Pipeline
+from ingestd.config.topics import has_many_topics
+from ingestd.membership.broker import find_partitions
 from ingestd.preflight.findings import Finding, State
+from ingestd.preflight.topics import by_topic, examine_topics
 
 TIMEOUT_SECS = 5.0
 COORDINATOR_SECS = 15.0
@@ -63,8 +66,27 @@ def examine_kafka(config: Config) -> Iterator[Finding]:
         consumer.close()
     admin = AdminClient(_properties(config), logger=_silent())
     for pipeline in config.pipeline:
-        yield _examine_topic(admin, pipeline, config)
+        if not has_many_topics(pipeline):
+            yield _examine_topic(admin, pipeline, config)
+    if any(map(has_many_topics, config.pipeline)):
+        yield from examine_topics(config, find_topics(config) or {})
     yield _examine_group(admin, config)
+
+
+def find_topics(config: Config) -> dict[str, list[int]] | None:
+    """The topics that the pipelines read, with their partitions; None when no broker can be asked."""
+    if config.kafka.bootstrap_servers == "embedded":
+        return None
+    try:
+        consumer = Consumer(_properties(config), logger=_silent())
+    except (KafkaException, TypeError, ValueError):
+        return None
+    try:
+        return find_partitions(consumer, config.pipeline, TIMEOUT_SECS)
+    except KafkaException:
+        return None
+    finally:
+        consumer.close()
 
 
 def _properties(config: Config) -> dict[str, Any]:
@@ -188,7 +210,8 @@ def _describe_group(admin: AdminClient, group: str) -> ConsumerGroupDescription:
 
 def _first_start(admin: AdminClient, config: Config, subject: str, state: str) -> Finding:
     """Taking over from another consumer makes sense only where that one has committed offsets."""
-    taking_over = {pipeline.topic for pipeline in config.pipeline if pipeline.start == "committed"}
+    concrete = by_topic(config, find_topics(config) or {}) if any(map(has_many_topics, config.pipeline)) else config
+    taking_over = {pipeline.topic for pipeline in concrete.pipeline if pipeline.start == "committed"}
     if not taking_over:
         return Finding(State.OK, subject, state)
     group = config.kafka.group_id

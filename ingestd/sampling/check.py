@@ -5,9 +5,12 @@ from collections.abc import Iterator, Sequence
 from ingestd.accounting.books import open_books
 from ingestd.batch import Counts, DeadLetter
 from ingestd.config import options as cfg
+from ingestd.config.topics import has_many_topics
 from ingestd.decode.decoder import make_decoder
 from ingestd.errors import Halt, Retryable, StartupError
 from ingestd.preflight.findings import Finding, State
+from ingestd.preflight.kafka import find_topics
+from ingestd.preflight.topics import by_topic
 from ingestd.sampling.read import Sample, as_chunk, read_samples
 from ingestd.source.kafka import KafkaSource
 from ingestd.stores.open import is_sqlite
@@ -20,6 +23,8 @@ _FATES = ("inserted", "updated", "stale", "folded", "duplicates", "deleted", "pa
 
 def try_samples(config: cfg.Config, count: int) -> Iterator[Finding]:
     """Findings on `count` records of every partition of every pipeline, decoded, written and rolled back."""
+    if any(map(has_many_topics, config.pipeline)):
+        config = by_topic(config, find_topics(config) or {})
     for pipeline in config.pipeline:
         try:
             yield from _try(config, pipeline, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingestd.config.options import Pipeline
+from ingestd.config.topics import reads_topic
 from ingestd.config.values import Findings
 
 
@@ -15,3 +16,6 @@ def check_dead_letters(pipelines: tuple[Pipeline, ...], findings: Findings) -> N
             continue
         if topic == pipeline.topic:
             findings.add(path, f'"{topic}" is the topic that the pipeline reads: its dead letters would come back')
+        elif pipeline.topic is not None and reads_topic(pipeline, topic):
+            said = f'"{topic}" is one of the topics that {pipeline.topic} means: its dead letters would come back'
+            findings.add(path, f"{said}; name it otherwise")

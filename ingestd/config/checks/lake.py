@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ingestd.config.options import Column, Lake, Pipeline
-from ingestd.config.topics import TOPIC, has_many_topics
+from ingestd.config.topics import TOPIC, for_topic, has_many_topics, named_topics
 from ingestd.config.values import Findings
 from ingestd.schema.types import parse_type
 
@@ -56,6 +56,22 @@ def _topic_problems(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     if has_many_topics(pipeline) and name and not any(word in name for word in _FILLED_IN):
         # Cursors are kept by topic: rows of several in one table could never be told apart again.
         yield "table.name", 'must contain "{table}" or "{topic}": every topic has a table of its own'
+    elif has_many_topics(pipeline) and name:
+        yield from _shared_tables(pipeline)
+    if has_many_topics(pipeline) and pipeline.table.ddl is not None:
+        yield "table.ddl", "makes one table, but every topic has its own; remove it, or make them beforehand"
+
+
+def _shared_tables(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    filled: dict[str, str] = {}
+    for topic in named_topics(pipeline):
+        table = for_topic(pipeline, topic).table.name
+        other = filled.setdefault(table, topic)
+        if other != topic:
+            yield (
+                "table.name",
+                f'is "{table}" for both {other} and {topic}; write "{{topic}}" or "{{schema}}.{{table}}"',
+            )
 
 
 def _lake_problems(pipeline: Pipeline, lake: Lake) -> Iterator[tuple[str, str]]:
