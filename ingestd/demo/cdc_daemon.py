@@ -15,18 +15,35 @@ url = "{store_url}"
 listen = "127.0.0.1:{status_port}"
 
 [[pipeline]]
-name = "shop"
-topic = "shop.public.*"
+name = "customers"
+topic = "shop.public.customers"
+column = [
+  {{ name = "id", type = "int8", required = true }},
+  {{ name = "name", type = "text", required = true }},
+  {{ name = "email", type = "text" }},
+  {{ name = "credit", type = "numeric(12,2)", required = true }},
+  {{ name = "profile", type = "jsonb" }},
+  {{ name = "since", type = "date", required = true }},
+]
+table = {{ name = "public.customers", mode = "upsert", key = ["id"], create = true }}
+cdc = {{}}
 
-[pipeline.cdc]
-columns = "from_events"
-
-[pipeline.table]
-name = "{{schema}}.{{table}}"
-mode = "upsert"
-create = true
+[[pipeline]]
+name = "orders"
+topic = "shop.public.orders"
+column = [
+  {{ name = "id", type = "int8", required = true }},
+  {{ name = "customer_id", type = "int8", required = true }},
+  {{ name = "status", type = "text", required = true }},
+  {{ name = "amount", type = "numeric(12,2)", required = true }},
+  {{ name = "note", type = "text" }},
+  {{ name = "placed_at", type = "timestamptz", required = true }},
+  {{ name = "updated_at", type = "timestamptz" }},
+]
+table = {{ name = "public.orders", mode = "upsert", key = ["id"], create = true }}
+cdc = {{}}
 """
-"""Every table of the source as it is: names, types and keys come from the schema inside the events."""
+"""A copy of each table of the source."""
 
 
 def shop_source(source_url: str) -> DebeziumSource:
