@@ -76,7 +76,7 @@ def event(rng: random.Random, number: int, head: bytes, deletes: float) -> bytes
     source |= {"table": "orders", "txId": 555, "lsn": 24023128 + number, "xmin": None}
     after = row_of(rng, number)
     gone = rng.random() < deletes
-    payload = {"before": after if gone else None, "after": None if gone else after, "source": source}
+    payload: dict[str, Any] = {"before": after if gone else None, "after": None if gone else after, "source": source}
     payload |= {"transaction": None, "op": "d" if gone else rng.choice("cu"), "ts_ms": 1_700_000_000_001}
     text = json.dumps(payload, separators=(",", ":")).encode()
     return head + text + b"}" if head else text
