@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fix_debezium",
     "tests.fix_proxy",
     "tests.fix_registry",
+    "tests.fix_s3",
     "tests.fault.tally",
 ]
 

@@ -11,7 +11,11 @@ def open_place(lake: cfg.Lake) -> Place:
     Raises: Halt when S3 is not installed, or its settings are no use.
     """
     if lake.path.startswith("s3://"):
-        raise Halt(f"{lake.path}: S3 is not supported yet; give lake.path a directory")
+        try:
+            from ingestd.lake.s3 import S3Place
+        except ModuleNotFoundError as error:
+            raise Halt(f"{lake.path}: {error.name} is not installed; pip install 'ingestd[s3]'") from error
+        return S3Place(lake.path)
     from ingestd.lake.local import LocalPlace
 
     return LocalPlace(lake.path)

@@ -86,3 +86,10 @@ class Place(Protocol):
         get the id of the one that came first.
         """
         ...
+
+    def abort_orphaned_uploads(self, older_than_secs: float) -> int:
+        """End uploads in parts that nobody has finished for so long, which cost money; how many there were.
+
+        Take a day: an upload in progress must not be among them. Of a directory there are none.
+        """
+        ...

@@ -12,6 +12,7 @@ from typing import Any
 from ingestd.errors import Halt
 from ingestd.lake.layout import redrive_directory, staged_epoch, staging_directory
 from ingestd.lake.place import Place
+from ingestd.lake.together import together
 from ingestd.lake.turns import shared
 from ingestd.stores.manifest import LakeFile, Manifest
 
@@ -31,7 +32,8 @@ def settle(place: Place, manifest: Manifest, connection: Any, files: Sequence[La
     with shared(place) as turn:
         if not turn:
             return False
-        missing = {file.id for file in files if not place.publish(file.staged, file.key)}
+        there = together(lambda file: place.publish(file.staged, file.key), files)
+        missing = {file.id for file, is_there in zip(files, there, strict=True) if not is_there}
         # Marked before the lock is given back: an exchange finds files that are settled, or that nobody touched.
         manifest.mark_settled(connection, [file.id for file in files if file.id not in missing])
     if missing:

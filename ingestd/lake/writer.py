@@ -16,6 +16,7 @@ from ingestd.lake.layout import Layout, final_name, redrive_key, staged_key
 from ingestd.lake.pending import Group, Pending
 from ingestd.lake.place import Place
 from ingestd.lake.schema import FileSchema
+from ingestd.lake.together import together
 from ingestd.rows import places
 from ingestd.stores.manifest import LakeFile
 
@@ -164,8 +165,7 @@ class LakeWriter:
         for written in tile.files:
             if self._files.is_open(written):
                 self._files.finish(written)
-        for written in tile.files:
-            self._place.seal(written.scratch, written.key)
+        together(lambda written: self._place.seal(written.scratch, written.key), tile.files)
         found = sum(written.rows for written in tile.files)
         if found != tile.rows:
             raise AssertionError(f"partition {partition}: files hold {found} rows of {tile.rows}")

@@ -1,10 +1,7 @@
 """A directory as a lake's place: nothing is overwritten, every step may be repeated, and errors say what to do."""
 
 import errno
-import json
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,30 +43,6 @@ def test_publishing_and_sealing_may_be_repeated_by_anybody(tmp_path: Path) -> No
     assert not (tmp_path / STAGED).exists()
 
 
-def test_publishing_what_is_nowhere_says_so_and_makes_nothing(tmp_path: Path) -> None:
-    place = LocalPlace(str(tmp_path))
-    assert not place.publish(STAGED, FINAL)
-    assert not list(tmp_path.rglob("*.parquet"))
-
-
-def test_files_are_listed_without_the_staged_ones_unless_asked_for(tmp_path: Path) -> None:
-    place = LocalPlace(str(tmp_path))
-    assert keys(place) == [] and keys(place, "_staging") == []
-    staged(place)
-    place.identity("id")
-    with alone(place) as got:
-        assert got
-    (tmp_path / "foreign.csv").write_text("x")
-    (tmp_path / "d=a" / "_staging").mkdir(parents=True)
-    (tmp_path / "d=a" / "_staging" / "y").write_text("x")
-    assert keys(place) == ["d=a/_staging/y", "foreign.csv"]
-    assert keys(place, "_staging") == [STAGED]
-    assert keys(place, "_staging/p/t-0") == [STAGED]
-    assert keys(place, "_staging/p/t") == []
-    (found,) = place.list("_staging/p/t-0")
-    assert found.nbytes == 4 and found.modified.tzinfo is not None
-
-
 def test_removing_takes_empty_directories_along_but_never_the_root_or_a_neighbour(tmp_path: Path) -> None:
     root = tmp_path / "root"
     place = LocalPlace(str(root))
@@ -83,65 +56,6 @@ def test_removing_takes_empty_directories_along_but_never_the_root_or_a_neighbou
     assert list(root.iterdir()) == []
     staged(place)
     assert place.publish(STAGED, "a=1/b=2/y"), "directories that are gone are made again"
-
-
-@pytest.mark.parametrize("key", ["", "../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a\0b"])
-def test_a_key_never_leaves_the_root(tmp_path: Path, key: str) -> None:
-    place = LocalPlace(str(tmp_path / "root"))
-    uses: list[Callable[[], object]] = [
-        lambda: place.scratch(key),
-        lambda: place.publish(STAGED, key),
-        lambda: place.publish(key, FINAL),
-        lambda: place.remove(key),
-        lambda: place.read(key),
-    ]
-    for use in uses:
-        with pytest.raises(ValueError, match="no key of a lake"):
-            use()
-
-
-def test_the_first_identity_stays_also_of_two_that_come_together(tmp_path: Path) -> None:
-    places = [LocalPlace(str(tmp_path / "new")) for _ in range(8)]
-    assert places[0].identity("") == ""
-    assert not (tmp_path / "new").exists()
-    found: list[str] = []
-    ready = threading.Barrier(len(places))
-
-    def ask(n: int) -> None:
-        ready.wait(10)
-        found.append(places[n].identity(f"id-{n}"))
-
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(places))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == len(places) and len(set(found)) == 1
-    assert json.loads((tmp_path / "new/_ingestd.json").read_text()) == {"lake_id": found[0]}
-    assert not list((tmp_path / "new/_staging").iterdir())
-
-
-def test_a_root_that_is_not_empty_gets_no_identity(tmp_path: Path) -> None:
-    (tmp_path / "x.parquet").write_text("")
-    assert LocalPlace(str(tmp_path)).identity("id") == ""
-    assert not (tmp_path / "_ingestd.json").exists()
-
-
-@pytest.mark.parametrize("text", ["", "{}", '{"lake_id": 1}', "[]", "\xff"])
-def test_a_broken_identity_halts(tmp_path: Path, text: str) -> None:
-    (tmp_path / "_ingestd.json").write_text(text, "latin-1")
-    with pytest.raises(Halt, match="restore it"):
-        LocalPlace(str(tmp_path)).identity("id")
-
-
-def test_reading_gives_the_bytes_or_says_that_there_are_none(tmp_path: Path) -> None:
-    place = LocalPlace(str(tmp_path))
-    staged(place)
-    place.publish(STAGED, FINAL)
-    with place.read(FINAL) as file:
-        assert (file.size(), file.read_at(2, 1)) == (4, b"ow")
-    with pytest.raises(FileNotFoundError):
-        place.read("d=a/y.parquet")
 
 
 def test_a_file_in_the_way_halts_and_says_so(tmp_path: Path) -> None:

@@ -30,30 +30,29 @@ def final(path: Path) -> set[str]:
 
 
 class DyingPlace(LocalPlace):
-    """Fails at its n-th publication, before or after it."""
+    """Fails at the publication of one directory's file, before or after it."""
 
-    def __init__(self, path: str, n: int, after: bool):
+    def __init__(self, path: str, directory: str, after: bool):
         super().__init__(path)
-        self._left, self._after = n, after
+        self._directory, self._after = directory, after
 
     def publish(self, staged: str, key: str) -> bool:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            raise Retryable("killed before")
-        found = super().publish(staged, key)
-        if self._left == 0:
-            raise Retryable("killed after")
+        dies = key.startswith(self._directory)
+        found = super().publish(staged, key) if self._after or not dies else False
+        if dies:
+            raise Retryable("killed")
         return found
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("n", [1, 2])
-def test_settling_that_was_cut_off_is_finished_by_another(tmp_path: Path, n: int, after: bool) -> None:
+@pytest.mark.parametrize("directory", ["d=a", "d=b"])
+def test_settling_that_was_cut_off_is_finished_by_another(tmp_path: Path, directory: str, after: bool) -> None:
     manifest, files = MemoryManifest(), sealed_tile(tmp_path).files
     manifest.add(None, files)
     with pytest.raises(Retryable):
-        settle(DyingPlace(str(tmp_path), n, after), manifest, None, manifest.unsettled(None, "t", [0]))
-    assert len(final(tmp_path)) == n - 1 + after
+        settle(DyingPlace(str(tmp_path), directory, after), manifest, None, manifest.unsettled(None, "t", [0]))
+    assert any(key.startswith(directory) for key in final(tmp_path)) is after
+    assert len(manifest.unsettled(None, "t", [0])) == 2, "none is marked before all are there"
     assert settle(LocalPlace(str(tmp_path)), manifest, None, manifest.unsettled(None, "t", [0]))
     assert final(tmp_path) == {file.key for file in files}
     assert {file.state for file in manifest.all} == {SETTLED}
