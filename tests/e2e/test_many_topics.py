@@ -160,7 +160,8 @@ def test_a_deleted_topic_does_not_end_the_others(many: Many, kafka: KafkaServer)
     try:
         daemon.wait(many.arrived, "all rows of all tables")
         gone = f"{many.prefix}.public.t3"
-        AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).delete_topics([gone])[gone].result(30)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        admin.delete_topics([gone])[gone].result(30)
         daemon.wait(lambda: any(gone in event.get("topic", "") for event in daemon.events("topic is gone")), "a word")
         for table in list(many.sent):
             if table != "t3":

@@ -1,8 +1,10 @@
 """A process that wants the file for a moment is not kept waiting by one that wants it all the time."""
 
+import fcntl
 import mmap
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -57,3 +59,51 @@ def test_turns_that_nobody_needs_any_more_keep_no_file_open(tmp_path: Path) -> N
 
 def _is_open(fd: str) -> bool:
     return os.path.islink(f"/proc/self/fd/{fd}")
+
+
+def test_threads_of_one_process_take_turns_in_the_order_in_which_they_asked(tmp_path: Path) -> None:
+    """The kernel's lock is the process's: it would let all of its threads in."""
+    path, inside, order = str(tmp_path / "lock"), [], []
+    first, asked = Turns(path), [threading.Event() for _ in range(5)]
+
+    def ask(number: int) -> None:
+        turns = Turns(path)
+        asked[number].set()
+        with turns.turn():
+            inside.append(number)
+            assert inside == [number], "two had the turn at once"
+            time.sleep(0.01)
+            order.append(inside.pop())
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(5)]
+    with first.turn():
+        for number, thread in enumerate(threads):
+            thread.start()
+            asked[number].wait(10)
+            deadline = time.monotonic() + 10
+            while first._queue is not None and len(first._queue._waiting) <= number:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        assert not order
+    for thread in threads:
+        thread.join(10)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_a_worker_that_ends_does_not_give_up_the_turn_of_another(tmp_path: Path) -> None:
+    """Closing any descriptor of a file gives up all of the process's locks on it."""
+    path = str(tmp_path / "lock")
+    mine, other = Turns(path), Turns(path)
+    with mine.turn():
+        pass
+    with other.turn():
+        del mine
+        pid = os.fork()
+        if pid == 0:
+            with open(path, "rb+") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
