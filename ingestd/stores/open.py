@@ -1,15 +1,22 @@
 """What belongs to the store that a URL names. Loads only the driver that is needed."""
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ingestd.batch import Tile
 from ingestd.config import options as cfg
 from ingestd.config.store_url import is_sqlite_url, sqlite_path
+from ingestd.stores.ducklake import Dialect
 from ingestd.stores.evolution import EvolvedColumns
 from ingestd.stores.lake_lock import LakeLock
 from ingestd.stores.manifest import Manifest, ReplacedFiles
+from ingestd.stores.medallion import Statements
 from ingestd.stores.runs import Runs
 from ingestd.stores.store import LedgerKey, Store
+
+DeadPlaces = Callable[[Any, LedgerKey, Sequence[Tile], Mapping[int, str]], set[tuple[int, int]]]
+"""(cursor of a transaction, whose letters, tiles, topic id by partition) -> (partition, offset) of each letter."""
 
 
 def is_sqlite(options: cfg.Store) -> bool:
@@ -37,6 +44,17 @@ def open_letters(options: cfg.Store, store: Any, key: LedgerKey) -> Any:
     from ingestd.stores.postgres.letters import PostgresLetters
 
     return PostgresLetters(store, key)
+
+
+def dead_places(options: cfg.Store) -> DeadPlaces:
+    """What tells the places of the dead letters of a ledger's tiles."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.dead_letters import dead_places as in_sqlite
+
+        return in_sqlite
+    from ingestd.stores.postgres.dead_letters import dead_places as in_postgres
+
+    return in_postgres
 
 
 def open_evolution(options: cfg.Store, pipeline: cfg.Pipeline) -> EvolvedColumns:
@@ -104,3 +122,25 @@ def open_reading(options: cfg.Store) -> AbstractContextManager[Any]:
     from ingestd.stores.postgres.reading import open_reading as postgres_reading
 
     return postgres_reading(url)
+
+
+def open_medallion(options: cfg.Store) -> Statements:
+    """What executes the statements of stage and current tables."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.medallion import SqliteMedallion
+
+        return SqliteMedallion()
+    from ingestd.stores.postgres.medallion import PostgresMedallion
+
+    return PostgresMedallion()
+
+
+def open_ducklake(options: cfg.Store, schema: str) -> Dialect:
+    """How the store keeps a DuckLake catalogue; `schema` is PostgreSQL's."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.ducklake import SqliteDuckLake
+
+        return SqliteDuckLake()
+    from ingestd.stores.postgres.ducklake import PostgresDuckLake
+
+    return PostgresDuckLake(schema)
