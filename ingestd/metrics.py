@@ -152,6 +152,28 @@ METRICS: tuple[Metric, ...] = (
         MILLI,
         unknown=0,
     ),
+    _gauge("lake_next_offset", Lane.LAKE_OFFSET, "Committed cursor of the lake: records below are in it.", unknown=-1),
+    Metric(
+        name="lake_lag_records",
+        kind="gauge",
+        help="Records between the lake's cursor and the log end; absent without a lake.",
+        reading="lake_lag_records",
+    ),
+    _gauge(
+        "lake_open_rows",
+        Lane.LAKE_OPEN_ROWS,
+        "Rows in files that are not committed; of a worker of several partitions shown at the first.",
+    ),
+    _counter("lake_files_total", Lane.LAKE_FILES, "Files committed to the lake."),
+    _counter("lake_rows_total", Lane.LAKE_ROWS, "Rows in the files committed to the lake."),
+    _counter("lake_bytes_total", Lane.LAKE_BYTES, "Bytes of the files committed to the lake."),
+    _gauge(
+        "lake_last_roll_timestamp_seconds",
+        Lane.LAKE_ROLLED_NS,
+        "When files were committed to the lake last.",
+        NANO,
+        unknown=0,
+    ),
     Metric(
         name="child_up",
         kind="gauge",

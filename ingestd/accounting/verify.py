@@ -93,6 +93,8 @@ def _examine_table(
 ) -> None:
     """Rows against what was inserted, and each record where the table says where its rows came from."""
     table = pipeline.table.name
+    if not pipeline.has_table():
+        return
     if not books.exists(table):
         if any(account.fates.inserted for account in partitions):
             report.problems.append(f"table {table} is gone, with every row that was inserted")

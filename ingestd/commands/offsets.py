@@ -14,7 +14,8 @@ from ingestd.errors import ConfigError, ExitCode, Retryable, StartupError
 if TYPE_CHECKING:
     from ingestd.config.options import Config, Pipeline
     from ingestd.source.kafka import KafkaSource
-    from ingestd.stores.cursors import CursorRow, Move
+    from ingestd.stores.cursors import CursorRow, Move, Moves
+    from ingestd.stores.store import LedgerKey
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -68,10 +69,19 @@ def _of_topic(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) 
         source.close()
 
 
-def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
+def _rows(config: "Config", key: "LedgerKey") -> "dict[int, CursorRow]":
+    return {row.partition: row for row in _read(config, key)}
+
+
+def _keys(pipeline: "Pipeline") -> "tuple[LedgerKey, LedgerKey]":
+    """Of the table's cursors, and of the lake's; without a lake there are none of the latter."""
+    from ingestd.stores.manifest import LAKE_GROUP
     from ingestd.stores.store import LedgerKey
 
-    key = LedgerKey(pipeline.name, pipeline.topic)
+    return LedgerKey(pipeline.name, pipeline.topic), LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP)
+
+
+def _read(config: "Config", key: "LedgerKey") -> "list[CursorRow]":
     if is_sqlite_url(config.store.url):
         from ingestd.stores.sqlite import cursors as sqlite_cursors
 
@@ -83,36 +93,40 @@ def _rows(config: "Config", pipeline: "Pipeline") -> "list[CursorRow]":
         return read_cursor_rows(connection, key)
 
 
-def _move(config: "Config", pipeline: "Pipeline", moves: "list[Move]", rebuild: bool) -> None:
-    from ingestd.stores.store import LedgerKey
-
-    key = LedgerKey(pipeline.name, pipeline.topic)
+def _move(config: "Config", key: "LedgerKey", moves: "list[Move]", rebuild: bool, also: "Moves") -> None:
     if is_sqlite_url(config.store.url):
         from ingestd.stores.sqlite import cursors as sqlite_cursors
 
-        sqlite_cursors.move_cursors(sqlite_path(config.store.url), key, moves, rebuild)
+        sqlite_cursors.move_cursors(sqlite_path(config.store.url), key, moves, rebuild, also)
         return
     from ingestd.stores.postgres.cursors import move_cursors
     from ingestd.stores.postgres.store import connect
 
     with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
-        move_cursors(connection, key, moves, rebuild)
+        move_cursors(connection, key, moves, rebuild, also)
 
 
 def _show(config: "Config", pipeline: "Pipeline", source: "KafkaSource") -> int:
-    rows = {row.partition: row for row in _rows(config, pipeline)}
-    print(f"{'partition':>9} {'cursor':>14} {'log start':>14} {'log end':>14} {'lag':>12}  held  updated")
+    key, lake_key = _keys(pipeline)
+    rows, lakes = _rows(config, key), _rows(config, lake_key) if pipeline.lake is not None else {}
+    names = (
+        ("cursor", "lake", "log start", "log end") if pipeline.lake is not None else ("cursor", "log start", "log end")
+    )
+    print(f"{'partition':>9} {' '.join(f'{name:>14}' for name in names)} {'lag':>12}  held  updated")
     for partition in sorted({*rows, *source.topic_state()[1]}):
         low, high = source.watermarks(partition)
         row = rows.get(partition)
         at, lag = (f"{row.next_offset}", f"{max(0, high - row.next_offset)}") if row else ("-", "-")
+        if pipeline.lake is not None:
+            at = f"{at:>14} {lakes[partition].next_offset if partition in lakes else '-':>14}"
         held = "yes" if row and row.held else "no"
         print(f"{partition:>9} {at:>14} {low:>14} {high:>14} {lag:>12}  {held:<4}  {row.updated_at if row else '-'}")
     return ExitCode.OK
 
 
 def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: argparse.Namespace) -> int:
-    rows = {row.partition: row for row in _rows(config, pipeline)}
+    key, lake_key = _keys(pipeline)
+    rows, lakes = _rows(config, key), _rows(config, lake_key)
     wanted = sorted(args.partition or rows)
     if not wanted:
         raise StartupError(f"pipeline {pipeline.name}: the ledger has no cursor; run it once first")
@@ -125,10 +139,11 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
         before = rows[move.partition].next_offset
         then = _consequence(pipeline, before, move, args.rebuild)
         print(f"{pipeline.topic}-{move.partition}: {before} -> {move.next_offset} ({then})")
+    of_lake = [there for move in moves if (there := _of_lake(lakes.get(move.partition), move)) is not None]
     if not args.yes and not _confirmed():
         print("nothing was changed; add --yes to move without being asked")
         return ExitCode.OK
-    _move(config, pipeline, moves, args.rebuild)
+    _move(config, key, moves, args.rebuild, {lake_key: of_lake})
     print("moved; a running daemon takes a halted partition up again after a reload (HUP) or restart")
     return ExitCode.OK
 
@@ -152,6 +167,22 @@ def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]"
     return [Move(partition, found[partition], topic_id) for partition in partitions]
 
 
+def _of_lake(row: "CursorRow | None", move: "Move") -> "Move | None":
+    """The move of the lake's cursor; it says what becomes of it. The lake never goes back: its files are written."""
+    if row is None:
+        return None
+    place = f"lake, partition {row.partition}"
+    if row.topic_id and row.topic_id != move.topic_id:
+        print(f"{place}: {row.next_offset} -> {move.next_offset} (of the topic as it is now)")
+        return move
+    if move.next_offset <= row.next_offset:
+        print(f"{place}: stays at {row.next_offset}; nothing below is written to it again")
+        return None
+    skipped = move.next_offset - row.next_offset
+    print(f"{place}: {row.next_offset} -> {move.next_offset} (skips {skipped} offsets for ever)")
+    return move
+
+
 def _consequence(pipeline: "Pipeline", before: int, move: "Move", rebuild: bool) -> str:
     if move.next_offset > before:
         then = f"skips {move.next_offset - before} offsets for ever"
@@ -173,6 +204,8 @@ _AGAIN = {
 def _rebuilding(pipeline: "Pipeline") -> str:
     """What --rebuild means for this pipeline's mode, and what else has to be emptied."""
     table = pipeline.table
+    if not pipeline.has_table():
+        return "rebuild: nothing, because there is no table"
     filled = {
         "append": f"table {table.name} must be empty, or mode append writes rows a second time",
         "insert": f"rows that are missing from {table.name} are inserted",

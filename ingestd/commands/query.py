@@ -101,11 +101,13 @@ def _ask_store(args: argparse.Namespace, config: "Config", limit: int | None) ->
     from ingestd.query.read import ask_store, select_table
 
     apart = args.sql or args.table
+    pipeline = pipelines_named(config, args.pipeline)[0] if apart else one_pipeline(config, args.pipeline)
+    if not apart and not pipeline.has_table():
+        how = f"ask its lake: `ingestd query --lake {pipeline.name}`"
+        raise ConfigError([f"pipeline {pipeline.name} has no table; {how}, or name another table with --table"])
     require_running("query", config)
-    if apart:
-        pipeline = pipelines_named(config, args.pipeline)[0]
-    else:
-        pipeline = one_topic(config, one_pipeline(config, args.pipeline), args.topic)
+    if not apart:
+        pipeline = one_topic(config, pipeline, args.topic)
     # One row more than is shown tells whether there are more.
     statement = args.sql or select_table(pipeline, args.table, None if limit is None else limit + 1)
     _show(args, ask_store(config.store, statement), limit, None if apart else pipeline.query)

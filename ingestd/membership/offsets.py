@@ -7,11 +7,13 @@ from ingestd.planning import TopicPartition
 def next_offsets(board: Board, assigned: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
     """The cursor of every assigned partition; with several pipelines on a topic the lowest, if all have claimed it.
 
-    Partitions not yet claimed are left out.
+    Of a pipeline with a lake it is the lower of its two: a restart reads from there. Partitions not yet claimed are left
+    out.
     """
     lowest: dict[TopicPartition, int] = {}
     for lane, partition in lanes_of(board, assigned):
-        offset = board.get(lane, Lane.NEXT_OFFSET)
+        offset, lake = board.get(lane, Lane.NEXT_OFFSET), board.get(lane, Lane.LAKE_OFFSET)
+        offset = min(offset, lake) if lake >= 0 else offset
         lowest[partition] = min(offset, lowest.get(partition, offset))
     return {partition: offset for partition, offset in lowest.items() if offset >= 0}
 

@@ -19,6 +19,7 @@ def examine(config: Config) -> Iterator[Finding]:
     """
     # Both load libraries of 30 MB and more: `ingestd check --offline` needs neither.
     from ingestd.preflight.kafka import examine_kafka, find_topics
+    from ingestd.preflight.lake import examine_lakes
     from ingestd.preflight.registry import examine_registry
 
     for found in examine_kafka(config):
@@ -27,6 +28,8 @@ def examine(config: Config) -> Iterator[Finding]:
     for part in (examine_registry, _store(config)):
         for found in part(concrete):
             yield _plain(found, config)
+    for found in examine_lakes(config):
+        yield _plain(found, config)
 
 
 def _plain(found: Finding, config: Config) -> Finding:

@@ -61,7 +61,8 @@ def examine_postgres(config: Config) -> Iterator[Finding]:
             yield from _examine_server(connection, _connect(opened, url))
             yield from _examine_ledger(connection)
             for pipeline in config.pipeline:
-                yield from _examine_table(connection, pipeline)
+                if pipeline.has_table():
+                    yield from _examine_table(connection, pipeline)
                 if pipeline.dedupe is not None:
                     yield from examine_gate(connection, pipeline)
         except psycopg.ProgrammingError as error:

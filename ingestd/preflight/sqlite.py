@@ -85,7 +85,8 @@ def _examine_tables(connection: sqlite3.Connection, config: Config) -> Iterator[
     begin(connection)
     try:
         for pipeline in config.pipeline:
-            yield from _examine_table(connection, pipeline)
+            if pipeline.has_table():
+                yield from _examine_table(connection, pipeline)
             if pipeline.dedupe is not None:
                 yield from _examine_gate(connection, pipeline)
     finally:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from ingestd.reference.contract import render_contract
 from ingestd.status.health import Reason
+from ingestd.status.lake import LakeView
 from ingestd.status.view import ChildView, HistoryView, PartitionView, PipelineView, StatusView, TotalView
 
 _HEAD = """# The status server
@@ -43,6 +44,7 @@ _STRUCTS: tuple[type[Struct], ...] = (
     TotalView,
     HistoryView,
     PipelineView,
+    LakeView,
     PartitionView,
     ChildView,
 )
@@ -52,6 +54,7 @@ _PLACES = {
     TotalView: "`total`",
     HistoryView: "`total.history`",
     PipelineView: "an item of `pipelines`",
+    LakeView: "`pipelines[].lake`",
     PartitionView: "an item of `pipelines[].partitions`",
     ChildView: "an item of `children`",
 }

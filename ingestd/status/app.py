@@ -39,7 +39,6 @@ class Sources(Struct, frozen=True):
 
 def make_app(config: Config, access: Access, sources: Sources) -> Starlette:
     """The ASGI application; every answer passes the guard."""
-    pipelines = [(pipeline.name, pipeline.topic, pipeline.table.name) for pipeline in config.pipeline]
     registry = CollectorRegistry()
     registry.register(BoardCollector(sources.snapshot))
 
@@ -47,7 +46,7 @@ def make_app(config: Config, access: Access, sources: Sources) -> Starlette:
         return readiness(sources.snapshot(), config.status.stalled_after)
 
     async def partitions(_: Request) -> Response:
-        return _json(status_view(sources.snapshot(), pipelines, why_not_ready()))
+        return _json(status_view(sources.snapshot(), config.pipeline, why_not_ready()))
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from ingestd import __version__
 from ingestd.board import AGE_BUCKETS_SECS, LaneState
 from ingestd.metrics import METRICS, PREFIX, Metric
+from ingestd.status.lake import lake_lag
 from ingestd.status.sampler import Child, Reading, Snapshot
 
 _FAMILIES: Mapping[str, Callable[..., Family]] = {
@@ -39,6 +40,7 @@ def _state(reading: Reading) -> Values:
 _PARTITION_READINGS: Mapping[str, Callable[[Reading], Values]] = {
     "lag_records": lambda reading: {"": reading.lag_records},
     "lag_secs": lambda reading: {"": reading.lag_secs},
+    "lake_lag_records": lambda reading: {"": lake_lag(reading)},
     "stalled_secs": lambda reading: {"": reading.stalled_secs if reading.held else 0.0},
     "state": _state,
 }

@@ -152,7 +152,7 @@ function pipelineCard(pipeline) {
     pair(`${short(total.rows_per_sec)} rows/s`, total.history.rows_per_sec, "rows"),
     pair(lag, total.history.lag_records, "lag"),
   );
-  title.append(element("h2", pipeline.name), element("span", `topic ${pipeline.topic} into ${pipeline.table}`, "quiet"));
+  title.append(element("h2", pipeline.name), element("span", `topic ${pipeline.topic} into ${into(pipeline)}`, "quiet"));
   if (pipeline.partitions.length) title.append(sums);
   card.append(title);
   if (!pipeline.partitions.length) {
@@ -168,7 +168,21 @@ function pipelineCard(pipeline) {
   const scroll = element("div", undefined, "scroll");
   scroll.append(table);
   card.append(scroll);
+  if (pipeline.lake) card.append(element("p", lakeLine(pipeline), "quiet"));
   return card;
+}
+
+function into(pipeline) {
+  const lake = pipeline.lake ? `lake ${pipeline.lake.path}` : "";
+  return [pipeline.table, lake].filter(Boolean).join(" and ");
+}
+
+function lakeLine(pipeline) {
+  const lake = pipeline.lake;
+  const cursors = pipeline.partitions.slice(0, 8).map((item) => count(item.lake_next_offset)).join(", ");
+  const rolled = lake.last_roll_ms ? `last at ${new Date(lake.last_roll_ms).toLocaleTimeString()}` : "none yet";
+  return `Lake: next offset ${cursors}${pipeline.partitions.length > 8 ? ", .." : ""}; lag ${count(lake.lag_records)} records, `
+    + `${count(lake.open_rows)} rows open; ${count(lake.files)} files with ${count(lake.rows)} rows committed, ${rolled}.`;
 }
 
 function childLine(child) {

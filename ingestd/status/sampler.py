@@ -19,8 +19,8 @@ HELD = frozenset({LaneState.CLAIMING, LaneState.RUNNING, LaneState.RETRYING, Lan
 """States in which the partition is this host's: only these count for lag and readiness."""
 
 STAGES = {"decode": Lane.DECODE_NS, "encode": Lane.ENCODE_NS, "write": Lane.WRITE_NS, "commit": Lane.COMMIT_NS}
-CHANGES = (Lane.INSERTED, Lane.UPDATED, Lane.DELETED)
-"""Records that changed a row."""
+CHANGES = (Lane.INSERTED, Lane.UPDATED, Lane.DELETED, Lane.PASSED)
+"""Records that changed a row, or that went by a table that is not there."""
 _LAST_STAGES = {
     "decode": Lane.LAST_DECODE_NS,
     "encode": Lane.LAST_ENCODE_NS,

@@ -32,6 +32,7 @@ _LEGEND = (
     "dead: dead letters"
 )
 _NARROW_COLUMNS = 100
+_MOST_CURSORS = 8
 _LEFT_OUT_WHEN_NARROW = frozenset({"log end", "batch ms"})
 
 
@@ -97,7 +98,24 @@ def _head(status: Json) -> str:
 
 
 def _title(pipeline: Json) -> str:
-    return clean(f"{pipeline['name']}: topic {pipeline['topic']} into {pipeline['table']}")
+    into = " and ".join(filter(None, [pipeline["table"], pipeline["lake"] and f"lake {pipeline['lake']['path']}"]))
+    return clean(f"{pipeline['name']}: topic {pipeline['topic']} into {into}")
+
+
+def _lake(pipeline: Json) -> list[str]:
+    """The line of its lake, when it has one that was heard of."""
+    lake = pipeline["lake"]
+    if lake is None or not pipeline["partitions"]:
+        return []
+    rolled = lake["last_roll_ms"]
+    last = datetime.fromtimestamp(rolled / 1000).strftime("%H:%M:%S") if rolled else "never"
+    cursors = ", ".join(count(partition["lake_next_offset"]) for partition in pipeline["partitions"][:_MOST_CURSORS])
+    more = ", .." if len(pipeline["partitions"]) > _MOST_CURSORS else ""
+    return [
+        f"lake: next offset {cursors}{more}; lag {count(lake['lag_records'])} records, "
+        f"{count(lake['open_rows'])} rows open; "
+        f"{count(lake['files'])} files with {count(lake['rows'])} rows committed, last at {last}"
+    ]
 
 
 def _reasons(status: Json) -> list[str]:
@@ -127,6 +145,7 @@ def rich_view(status: Json, width: int) -> RenderableType:
     for pipeline in status["pipelines"]:
         parts += [Text(""), Text(_title(pipeline), style="bold")]
         parts.append(_table(pipeline, width) if pipeline["partitions"] else Text("no partition here"))
+        parts += [Text(line) for line in _lake(pipeline)]
         parts += [Text(line, style="yellow") for line in _errors(pipeline["partitions"], reasons)]
     return Group(*parts, Text(_LEGEND, style="dim"))
 
@@ -158,5 +177,5 @@ def plain_lines(status: Json) -> list[str]:
             continue
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        lines += _errors(pipeline["partitions"], reasons)
+        lines += [*_lake(pipeline), *_errors(pipeline["partitions"], reasons)]
     return [*lines, "", _LEGEND]

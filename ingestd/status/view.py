@@ -3,13 +3,16 @@
 docs/api.md is generated from the structs here.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from ingestd import __version__
 from ingestd.board import Lane, LaneState
+from ingestd.config.options import Pipeline
 from ingestd.status.health import Reason
+from ingestd.status.lake import LakeView, lake_next_offset, lake_view
 from ingestd.status.sampler import Point, Reading, Snapshot
 
 
@@ -17,11 +20,12 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     """One partition of one pipeline on this host."""
 
     topic: Annotated[str, Meta(description="Its topic.")]
-    table: Annotated[str, Meta(description="The table that its records fill.")]
+    table: Annotated[str, Meta(description="The table that its records fill; empty when there is only a lake.")]
     partition: Annotated[int, Meta(description="Number of the Kafka partition.")]
     state: Annotated[str, Meta(description="unassigned, claiming, running, retrying, halted or released.")]
     held: Annotated[bool, Meta(description="This host holds it; only these count in totals.")]
     next_offset: Annotated[int | None, Meta(description="Committed cursor: the next offset to read.")]
+    lake_next_offset: Annotated[int | None, Meta(description="Committed cursor of the lake; null without one.")]
     log_end: Annotated[int | None, Meta(description="Last stable offset of the partition.")]
     lag_records: Annotated[int | None, Meta(description="Records that wait; null while not known.")]
     lag_secs: Annotated[float | None, Meta(description="Age of the data in seconds, 0 when caught up.")]
@@ -91,7 +95,8 @@ class PipelineView(Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(description="Name in the configuration.")]
     topic: Annotated[str, Meta(description="Topic it reads; a list or a pattern, as configured, when there are many.")]
-    table: Annotated[str, Meta(description="Table it fills, as configured.")]
+    table: Annotated[str, Meta(description="Table it fills, as configured; empty when there is only a lake.")]
+    lake: Annotated[LakeView | None, Meta(description="Its lake; null when there is none.")]
     total: Annotated[TotalView, Meta(description="Its sums.")]
     partitions: Annotated[list[PartitionView], Meta(description="Its partitions on this host.")]
 
@@ -117,9 +122,9 @@ class StatusView(Struct, frozen=True, kw_only=True):
     children: Annotated[list[ChildView], Meta(description="The processes.")]
 
 
-def status_view(snapshot: Snapshot, pipelines: list[tuple[str, str, str]], reasons: list[Reason]) -> StatusView:
-    """The whole answer; `pipelines` are (name, topic, table) in the order of the configuration."""
-    by_pipeline: dict[str, list[Reading]] = {name: [] for name, _, _ in pipelines}
+def status_view(snapshot: Snapshot, pipelines: Sequence[Pipeline], reasons: list[Reason]) -> StatusView:
+    """The whole answer; `pipelines` in the order of the configuration."""
+    by_pipeline: dict[str, list[Reading]] = {pipeline.name: [] for pipeline in pipelines}
     for reading in snapshot.readings:
         by_pipeline[reading.pipeline].append(reading)
     return StatusView(
@@ -130,13 +135,14 @@ def status_view(snapshot: Snapshot, pipelines: list[tuple[str, str, str]], reaso
         total=_total(list(snapshot.readings), snapshot.history.get("", [])),
         pipelines=[
             PipelineView(
-                name=name,
-                topic=topic,
-                table=table,
-                total=_total(by_pipeline[name], snapshot.history.get(name, [])),
-                partitions=[_partition(item) for item in sorted(by_pipeline[name], key=_place)],
+                name=one.name,
+                topic=one.topic,
+                table=one.table.name,
+                lake=lake_view(one, by_pipeline[one.name]),
+                total=_total(by_pipeline[one.name], snapshot.history.get(one.name, [])),
+                partitions=[_partition(item) for item in sorted(by_pipeline[one.name], key=_place)],
             )
-            for name, topic, table in pipelines
+            for one in pipelines
         ],
         children=[
             ChildView(
@@ -164,6 +170,7 @@ def _partition(reading: Reading) -> PartitionView:
         state=LaneState(reading.state).name.lower(),
         held=reading.held,
         next_offset=_known(cells[Lane.NEXT_OFFSET], -1),
+        lake_next_offset=lake_next_offset(reading),
         log_end=_known(cells[Lane.LOG_END], -1),
         lag_records=reading.lag_records,
         lag_secs=reading.lag_secs,

@@ -2,8 +2,11 @@
 
 import getpass
 import socket
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+
+from ingestd.stores.store import LedgerKey
 
 
 class CursorRow(Struct, frozen=True):
@@ -25,6 +28,11 @@ class Move(Struct, frozen=True):
     partition: int
     next_offset: int
     topic_id: str
+
+
+Moves = Mapping[LedgerKey, Sequence[Move]]
+"""Of several sink groups, in one transaction."""
+NO_MOVES: Moves = {}
 
 
 def ended_by(next_offset: int, rebuild: bool) -> str:

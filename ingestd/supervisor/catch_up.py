@@ -52,3 +52,9 @@ def _lane_progress(board: Board, lane: int, target: int) -> Progress:
 
 def _compare(next_offset: int, target: int) -> Progress:
     return Progress.DONE if next_offset >= max(target, 0) else Progress.PENDING
+
+
+def partitions_not_rolled(board: Board) -> int:
+    """How many partitions have records in the table, but not yet in the lake; 0 after all workers ended in peace."""
+    lanes = [(board.get(lane, Lane.LAKE_OFFSET), board.get(lane, Lane.NEXT_OFFSET)) for lane in board.taken_lanes()]
+    return sum(0 <= lake < table for lake, table in lanes)

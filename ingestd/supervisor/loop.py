@@ -16,7 +16,7 @@ from ingestd.config.options import Config
 from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import TopicPartition, WorkerPlan
 from ingestd.signals import SignalQueue, Stop
-from ingestd.supervisor.catch_up import Progress, catch_up_progress
+from ingestd.supervisor.catch_up import Progress, catch_up_progress, partitions_not_rolled
 from ingestd.supervisor.children import Child, fork_child
 from ingestd.supervisor.fleet import BOOT_ATTEMPTS, Fleet
 from ingestd.supervisor.group_view import GroupView
@@ -97,7 +97,7 @@ class Supervisor:
             if self._exit_code is not None and not self._children():
                 self._options.end_run(self._config, self._board)
                 self._options.notifier.send("STOPPING=1")
-                return self._exit_code
+                return self._final_code()
             self._start_missing()
             self._check_servers()
             self._check_caught_up()
@@ -299,6 +299,14 @@ class Supervisor:
             self._stop(ExitCode.OK, "caught up")
         elif progress is Progress.HALTED:
             self._stop(ExitCode.HALTED, "caught up, except for halted partitions")
+
+    def _final_code(self) -> int:
+        assert self._exit_code is not None
+        left = partitions_not_rolled(self._board)
+        if left and self._options.until_caught_up and self._exit_code == ExitCode.OK:
+            log.error("the lake is not caught up", partitions=left, why="the last rows could not be committed")
+            return ExitCode.CRASH
+        return self._exit_code
 
     def _report(self) -> None:
         notifier, now = self._options.notifier, time.monotonic()

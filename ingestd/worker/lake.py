@@ -24,7 +24,7 @@ from ingestd.stores.manifest import LAKE_GROUP
 from ingestd.stores.open import open_manifest, open_store
 from ingestd.stores.store import Claimed, LedgerKey
 from ingestd.worker.lanes import WorkerBoard
-from ingestd.worker.open_lake import Source
+from ingestd.worker.no_lake import Source
 from ingestd.worker.past import DEAD, KEPT, LOST, Fates, Past
 
 

@@ -65,6 +65,12 @@ def shared_out(config: cfg.Config, parts: int) -> cfg.Config:
             batch=structs.replace(
                 one.batch, max_bytes=cfg.Bytes(max(_LEAST_BATCH_BYTES, int(one.batch.max_bytes) // parts))
             ),
+            lake=one.lake
+            and structs.replace(
+                one.lake,
+                buffer=cfg.Bytes(max(_LEAST_BATCH_BYTES, int(one.lake.buffer) // parts)),
+                max_open_files=max(1, one.lake.max_open_files // parts),
+            ),
         )
         for one in config.pipeline
     )

@@ -24,7 +24,7 @@ def snapshot_of(*topics: str, pipeline: Pipeline = MANY) -> Snapshot:
 
 
 def test_partitions_of_one_number_are_told_apart() -> None:
-    view = status_view(snapshot_of("cdc.public.b", "cdc.public.a"), [(MANY.name, MANY.topic, MANY.table.name)], [])
+    view = status_view(snapshot_of("cdc.public.b", "cdc.public.a"), [MANY], [])
     shown = [(one.topic, one.table, one.partition, one.next_offset) for one in view.pipelines[0].partitions]
     assert shown == [("cdc.public.a", "public.a", 0, 11), ("cdc.public.b", "public.b", 0, 10)]
     lines = plain_lines(to_builtins(view))
@@ -43,5 +43,5 @@ def test_metrics_have_the_topic_and_not_the_pattern() -> None:
 
 def test_one_topic_is_shown_by_its_partitions_alone() -> None:
     one = structs.replace(MANY, topic="cdc.public.a")
-    view = status_view(snapshot_of("cdc.public.a", pipeline=one), [(one.name, one.topic, one.table.name)], [])
+    view = status_view(snapshot_of("cdc.public.a", pipeline=one), [one], [])
     assert not any("cdc.public.a-0" in line for line in plain_lines(to_builtins(view)))

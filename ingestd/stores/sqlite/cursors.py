@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from ingestd.errors import StartupError
-from ingestd.stores.cursors import CursorRow, Move, ended_by
+from ingestd.stores.cursors import NO_MOVES, CursorRow, Move, Moves, ended_by
 from ingestd.stores.sqlite.file import SQL, begin, connect, finish_ranges, ledger_tables, make_ledger
 from ingestd.stores.sqlite.store import process_start
 from ingestd.stores.store import LedgerKey
@@ -33,8 +33,10 @@ def reading(path: str) -> Iterator[sqlite3.Connection | None]:
         yield connection
 
 
-def move_cursors(path: str, key: LedgerKey, moves: Sequence[Move], rebuild: bool = False) -> None:
-    """Move the cursors in one transaction; their ranges end, and a worker that still runs is fenced.
+def move_cursors(
+    path: str, key: LedgerKey, moves: Sequence[Move], rebuild: bool = False, also: Moves = NO_MOVES
+) -> None:
+    """Move the cursors, and `also` those of other groups, in one transaction; a worker that still runs is fenced.
 
     `rebuild`: the table was emptied, and what is read again counts as read for the first time.
     Raises: StartupError when a worker holds one of the partitions, or when the ledger does not know it.
@@ -42,20 +44,25 @@ def move_cursors(path: str, key: LedgerKey, moves: Sequence[Move], rebuild: bool
     with _opened(path, "rw") as connection:
         make_ledger(connection)
         cursor = begin(connection)
-        rows = {row.partition: row for row in _rows(connection, key)}
-        for move in moves:
-            row, at = rows.get(move.partition), move.next_offset
-            if row is None:
-                raise StartupError(
-                    f"{key.topic}-{move.partition}: the ledger has no cursor; run the pipeline once first"
-                )
-            if row.held:
-                stop = "stop the daemon, or let the partition halt, then try again"
-                raise StartupError(f"{key.topic}-{move.partition}: a worker holds it (from {row.held_from}); {stop}")
-            finish_ranges(cursor, key, [move.partition], ended_by(at, rebuild))
-            values = key.params(partition=move.partition, next_offset=at, topic_id=move.topic_id, rebuild=rebuild)
-            cursor.execute(SQL["move_cursor_by_hand"], values)
+        for group, its_moves in {key: moves, **also}.items():
+            _move_group(connection, cursor, group, its_moves, rebuild and group == key)
         cursor.execute("COMMIT")
+
+
+def _move_group(
+    connection: sqlite3.Connection, cursor: sqlite3.Cursor, key: LedgerKey, moves: Sequence[Move], rebuild: bool
+) -> None:
+    rows = {row.partition: row for row in _rows(connection, key)}
+    for move in moves:
+        row, at = rows.get(move.partition), move.next_offset
+        if row is None:
+            raise StartupError(f"{key.topic}-{move.partition}: the ledger has no cursor; run the pipeline once first")
+        if row.held:
+            stop = "stop the daemon, or let the partition halt, then try again"
+            raise StartupError(f"{key.topic}-{move.partition}: a worker holds it (from {row.held_from}); {stop}")
+        finish_ranges(cursor, key, [move.partition], ended_by(at, rebuild))
+        values = key.params(partition=move.partition, next_offset=at, topic_id=move.topic_id, rebuild=rebuild)
+        cursor.execute(SQL["move_cursor_by_hand"], values)
 
 
 @contextlib.contextmanager

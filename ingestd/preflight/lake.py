@@ -1,0 +1,35 @@
+"""The lakes of a configuration: whether their roots can be read, and what is there. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingestd.config.options import Config, Pipeline
+from ingestd.errors import Halt, Retryable
+from ingestd.lake.open import open_place
+from ingestd.preflight.findings import Finding, State
+
+
+def examine_lakes(config: Config) -> Iterator[Finding]:
+    """One finding for each lake. Its id is compared with the ledger's when it is claimed."""
+    for pipeline in config.pipeline:
+        if pipeline.lake is not None:
+            yield _examine(pipeline, f"lake of {pipeline.name}")
+
+
+def _examine(pipeline: Pipeline, subject: str) -> Finding:
+    assert pipeline.lake is not None
+    try:
+        place = open_place(pipeline.lake)
+        found = place.identity("")
+    except (Halt, Retryable) as error:
+        return Finding(State.FAIL, subject, str(error), "mend that and check again")
+    if not pipeline.lake.path.startswith("s3://"):
+        there = next(path for path in (Path(place.url), *Path(place.url).parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            mend = "give this user the right to write there, or take another lake.path"
+            return Finding(State.FAIL, subject, f"{there}: no files may be made there", mend)
+    said = f"{place.url} is lake {found}" if found else f"{place.url} will be made at the first run"
+    return Finding(State.OK, subject, said)
