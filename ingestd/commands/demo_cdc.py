@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _CAPTURE_SECS = 60.0
 _FIRST_ROWS_SECS = 60.0
 _COMPARE_EVERY_SECS = 10.0
-_REST_SECS = 20.0
-_LAST_REST_SECS = 60.0
+_STILL_SECS = 20.0
+"""A copy that is not equal and has not changed for so long will not become equal."""
 
 
 class _Parts(NamedTuple):
@@ -123,8 +123,8 @@ def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[
         show()
         if time.monotonic() >= compare_at:
             parts.shop.rest()
-            if _equal(parts, _REST_SECS, lambda: asked.stop.is_set(), show) is None:
-                parts.watch.remember(f"not equal after {_REST_SECS:.0f} s at rest")
+            if not _equal(parts, asked.stop.is_set, show) and not asked.stop.is_set():
+                parts.watch.remember("NOT equal at rest")
             parts.shop.resume()
             show_at, compare_at = 0.0, time.monotonic() + _COMPARE_EVERY_SECS
         key = pressed()
@@ -133,15 +133,23 @@ def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[
         asked.stop.wait(STEP_SECS)
 
 
-def _equal(
-    parts: _Parts, secs: float, is_enough: Callable[[], bool], meanwhile: Callable[[], None]
-) -> "list[Sides] | None":
-    """Both sides once they are equal, waiting for it; None when they are not. The shop must be at rest."""
-    deadline = time.monotonic() + secs
-    while (sides := parts.watch.settled()) is None and time.monotonic() < deadline and not is_enough():
+def _equal(parts: _Parts, is_enough: Callable[[], bool], meanwhile: Callable[[], None]) -> "list[Sides]":
+    """Both sides once they are equal, waiting for it as long as the copy moves; else nothing. The shop is at rest."""
+    from ingestd.demo.cdc_watch import are_equal
+
+    before: list[Sides] = []
+    deadline = 0.0
+    while not is_enough():
+        sides = parts.watch.compare()
+        if are_equal(sides):
+            return sides
+        if sides != before:
+            before, deadline = sides, time.monotonic() + _STILL_SECS
+        elif time.monotonic() > deadline:
+            break
         meanwhile()
         time.sleep(STEP_SECS)
-    return sides
+    return []
 
 
 def _settle(console: "Console", parts: _Parts) -> int:
@@ -149,10 +157,10 @@ def _settle(console: "Console", parts: _Parts) -> int:
     from ingestd.demo.cdc_watch import described
 
     changes = parts.shop.stop()
-    sides = _equal(parts, _LAST_REST_SECS, lambda: False, parts.check)
+    sides = _equal(parts, lambda: False, parts.check)
     code = parts.daemon.stop()
     console.print(f"{changes:,} rows inserted, updated and deleted in the source", highlight=False)
-    if sides is None:
+    if not sides:
         for one in parts.watch.differences():
             console.print(str(one), soft_wrap=True, highlight=False, markup=False)
         console.print("source and copy are NOT equal", highlight=False)

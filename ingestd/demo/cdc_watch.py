@@ -12,7 +12,6 @@ from ingestd.demo.cdc_screen import Figures
 from ingestd.demo.cdc_shop import TABLES, Shop
 
 _HTTP_SECS = 2.0
-_PAUSE_SECS = 0.1
 
 
 class CdcWatch:
@@ -56,12 +55,11 @@ class CdcWatch:
             last_comparison=self._said,
         )
 
-    def settled(self) -> list[Sides] | None:
-        """Both sides, once they are equal; None while they are not. Nothing may change the source meanwhile."""
+    def compare(self) -> list[Sides]:
+        """Both sides of each table. Says something only while nothing changes the source."""
         sides = compare(self._source, self._copy, TABLES)
-        if not all(one.equal for one in sides):
-            return None
-        self._said = f"equal at rest after {time.monotonic() - self._started:.0f} s: {described(sides)}"
+        if are_equal(sides):
+            self._said = f"equal at rest after {time.monotonic() - self._started:.0f} s: {described(sides)}"
         return sides
 
     def remember(self, said: str) -> None:
@@ -79,6 +77,11 @@ class CdcWatch:
         except (urllib.error.URLError, OSError):
             return {}
         return dict(view["total"])
+
+
+def are_equal(sides: list[Sides]) -> bool:
+    """Whether every table is the same on both sides."""
+    return all(one.equal for one in sides)
 
 
 def described(sides: list[Sides]) -> str:

@@ -67,3 +67,22 @@ def test_interrupted_demo_ends_cleanly() -> None:
     while (left := marked_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == []
+
+
+def test_demo_of_change_data_ends_with_equal_sides_and_leaves_nothing_running() -> None:
+    mark = os.getpid() * 10 + 3
+    done = subprocess.run(
+        [*DEMO, "cdc", "--seconds", "15", "--rate", "300"],
+        env=marked(mark),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    changes = re.findall(r"([\d,]+) rows inserted, updated and deleted in the source", done.stdout)[0]
+    rows = re.findall(r"source and copy are equal: ([\d,]+) rows in 2 tables, checksum \w{8}$", done.stdout, re.M)[0]
+    assert int(changes.replace(",", "")) > 1000
+    assert int(rows.replace(",", "")) > 6000
+    assert "Traceback" not in done.stderr
+    assert marked_processes(mark) == []
