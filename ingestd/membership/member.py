@@ -92,6 +92,8 @@ class Membership:
         self._leaving = False
         self._metadata_at = 0.0
         self._known = False
+        self._left: set[str] = set()
+        """Topics that were taken away as a whole, until it is known whether they are gone."""
         self._tick_at = 0.0
         self._sampled_at = 0.0
         self._mirror = Mirror(board)
@@ -196,6 +198,8 @@ class Membership:
         unsure = not self._known or bool(self._troubles.missing) or (bool(self._troubles.text) and not self._assigned)
         if unsure or (self._wants_targets and self._all_partitions is None):
             self._look_for_topics()
+        if self._left:
+            self._say_gone()
         self._mirror.commit(self._consumer, self._assigned)
         partitions = self._assigned
         if self._wants_targets and self._all_partitions is not None:
@@ -251,6 +255,16 @@ class Membership:
         if not self._troubles.missing:
             self._all_partitions = frozenset((topic, p) for topic, numbers in found.items() for p in numbers)
 
+    def _say_gone(self) -> None:
+        """A topic of a pattern that was deleted is not missing: nothing else would say what became of it."""
+        left, self._left = self._left, set()
+        try:
+            found = find_partitions(self._consumer, self._config.pipeline, METADATA_SECS)
+        except KafkaException:
+            return
+        for topic in sorted(left - found.keys()):
+            log.warning("topic is gone; what was read of it stays", topic=topic)
+
     # --- callbacks of the client; they run inside poll
 
     def _on_assign(self, consumer: Consumer, partitions: list[Position]) -> None:
@@ -276,6 +290,8 @@ class Membership:
     # --- what is told
 
     def _set_assigned(self, assigned: frozenset[TopicPartition]) -> None:
+        gone = {topic for topic, _ in self._assigned} - {topic for topic, _ in assigned}
+        self._left |= gone if not self._leaving else set()
         self._assigned = assigned
         self._mirror.keep(assigned)
         self._seq += 1
