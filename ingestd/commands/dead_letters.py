@@ -116,8 +116,10 @@ def _run(config: "Config", pipeline: "Pipeline", wanted: "Wanted | None", args: 
     from ingestd.stores.open import open_letters, open_store
     from ingestd.stores.store import LedgerKey
 
-    store = open_store(config.store, key := LedgerKey(pipeline.name, topic))
-    box = open_letters(config.store, store, key)
+    # Files of redriven rows take their places after the commit, which must not be lost then.
+    options = msgspec.structs.replace(config.store, synchronous_commit="on") if pipeline.lake else config.store
+    store = open_store(options, key := LedgerKey(pipeline.name, topic))
+    box = open_letters(options, store, key)
     try:
         if wanted is None:
             return _show(box, args)
@@ -125,7 +127,7 @@ def _run(config: "Config", pipeline: "Pipeline", wanted: "Wanted | None", args: 
             return _list(box, wanted, args)
         store.prepare()
         if args.verb == "drop":
-            return _drop(store, box, wanted, args)
+            return _drop(config, pipeline, store, box, wanted, args)
         return _redrive(config, pipeline, store, box, wanted, args)
     finally:
         store.close()
@@ -209,23 +211,48 @@ def _show(box: "DeadLetterBox", args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _drop(store: "Store", box: "DeadLetterBox", wanted: "Wanted", args: argparse.Namespace) -> int:
+def _drop(
+    config: "Config",
+    pipeline: "Pipeline",
+    store: "Store",
+    box: "DeadLetterBox",
+    wanted: "Wanted",
+    args: argparse.Namespace,
+) -> int:
     from ingestd.redrive.display import as_table
     from ingestd.redrive.redrive import drop
 
-    ids = box.find(wanted)
+    ids, waiting = _chosen(config, pipeline, box, wanted, "dropped")
+    if waiting and not ids:
+        return ExitCode.HALTED
     groups = [{"letters": g.letters, "stage": g.stage, "reason": g.reason} for g in box.groups(_these(ids))]
     print(as_table(groups) or "no dead letters")
     if args.dry_run or not ids:
         print(f"{len(ids)} would be dropped" if ids else "nothing to drop")
-        return ExitCode.OK
+        return ExitCode.HALTED if waiting else ExitCode.OK
     if not args.yes and not _confirmed(f"drop these {len(ids)} dead letters for good? [y/N] "):
         print("nothing was dropped; add --yes to drop without being asked")
         return ExitCode.OK
     dropped = sum(drop(store, box, ids[start : start + _DROP_CHUNK]) for start in range(0, len(ids), _DROP_CHUNK))
     gone = f"; {len(ids) - dropped} were taken by somebody else meanwhile" if dropped < len(ids) else ""
     print(f"dropped {dropped} dead letters{gone}")
-    return ExitCode.OK
+    return ExitCode.HALTED if waiting else ExitCode.OK
+
+
+def _chosen(
+    config: "Config", pipeline: "Pipeline", box: "DeadLetterBox", wanted: "Wanted", done: str
+) -> tuple[list[int], int]:
+    """The letters that are wanted and can be had now, and how many others wait for the lake; says so."""
+    ids = box.find(wanted)
+    if pipeline.lake is None:
+        return ids, 0
+    from ingestd.redrive.lake import letters_before_the_lake
+
+    early = letters_before_the_lake(config.store, pipeline, box, ids)
+    if early:
+        when = f"after its next roll, within {pipeline.lake.roll.max_age:g} s while the daemon runs"
+        print(f"{len(early)} dead letters cannot be {done} yet: the lake has not passed them; try again {when}")
+    return [number for number in ids if number not in early], len(early)
 
 
 def _these(ids: list[int]) -> "Wanted":
@@ -254,11 +281,19 @@ def _redrive(
     pipeline = _with_evolved_columns(config, pipeline, store)
     decode = _decoder(config, pipeline, mended=bool(mending))
     key = LedgerKey(pipeline.name, pipeline.topic)
-    redrive = Redrive(store, open_sink(config.store, pipeline), box, key, decode, keep=not args.dry_run)
+    ids, waiting = _chosen(config, pipeline, box, wanted, "redriven")
+    if waiting and not ids:
+        return ExitCode.HALTED
+    follower = None
+    if pipeline.lake is not None and ids and not args.dry_run:
+        from ingestd.redrive.lake import RedrivenRows
+
+        follower = RedrivenRows(config.store, pipeline, store)
+    sink = open_sink(config.store, pipeline)
+    redrive = Redrive(store, sink, box, key, decode, keep=not args.dry_run, follower=follower)
     shown = _Shown() if args.dry_run else None
-    ids = box.find(wanted)
     result = redrive.run(ids, mending, shown.show if shown else lambda rows: None)
-    return _report(result, len(ids), args.dry_run)
+    return max(_report(result, len(ids), args.dry_run), ExitCode.HALTED if waiting else ExitCode.OK)
 
 
 def _mending(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> "Mending":

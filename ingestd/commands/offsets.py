@@ -70,7 +70,9 @@ def _of_topic(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) 
 
 
 def _rows(config: "Config", key: "LedgerKey") -> "dict[int, CursorRow]":
-    return {row.partition: row for row in _read(config, key)}
+    from ingestd.stores.open import read_cursors
+
+    return {row.partition: row for row in read_cursors(config.store, key)}
 
 
 def _keys(pipeline: "Pipeline") -> "tuple[LedgerKey, LedgerKey]":
@@ -79,18 +81,6 @@ def _keys(pipeline: "Pipeline") -> "tuple[LedgerKey, LedgerKey]":
     from ingestd.stores.store import LedgerKey
 
     return LedgerKey(pipeline.name, pipeline.topic), LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP)
-
-
-def _read(config: "Config", key: "LedgerKey") -> "list[CursorRow]":
-    if is_sqlite_url(config.store.url):
-        from ingestd.stores.sqlite import cursors as sqlite_cursors
-
-        return sqlite_cursors.read_cursor_rows(sqlite_path(config.store.url), key)
-    from ingestd.stores.postgres.cursors import read_cursor_rows
-    from ingestd.stores.postgres.store import connect
-
-    with connect(str.__str__(config.store.url), "ingestd offsets") as connection:
-        return read_cursor_rows(connection, key)
 
 
 def _move(config: "Config", key: "LedgerKey", moves: "list[Move]", rebuild: bool, also: "Moves") -> None:

@@ -23,7 +23,7 @@ from ingestd.sinks.ladder import Way
 from ingestd.stores.dead_letters import DeadLetterBox, Left, Letter
 from ingestd.stores.store import Claimed, FirstOffsets, LedgerKey, Store, Transaction
 from ingestd.worker.limits import DeadLetterLimit
-from ingestd.worker.writer import Sink, Writer
+from ingestd.worker.writer import Follower, Sink, Writer
 
 _CHUNK_LETTERS = 1_000
 _CHUNK_BYTES = 32 * 1024 * 1024
@@ -142,13 +142,22 @@ class LetterStore:
 class Redrive:
     """Redrives letters of one pipeline, in transactions of some hundred."""
 
-    def __init__(self, store: Store, sink: Sink, box: DeadLetterBox, key: LedgerKey, decode: Decode, keep: bool = True):
-        """With `keep=False` every transaction is rolled back: a rehearsal."""
+    def __init__(
+        self,
+        store: Store,
+        sink: Sink,
+        box: DeadLetterBox,
+        key: LedgerKey,
+        decode: Decode,
+        keep: bool = True,
+        follower: Follower | None = None,
+    ):
+        """With `keep=False` every transaction is rolled back: a rehearsal, for which there is no `follower`."""
         self._box = box
         self._decode = decode
         self._store = LetterStore(store, box, keep)
         self._writer = Writer(
-            self._store, sink, key, lambda p: DeadLetterLimit(_NO_LIMIT, key.pipeline, f"{p}"), _Nobody()
+            self._store, sink, key, lambda p: DeadLetterLimit(_NO_LIMIT, key.pipeline, f"{p}"), _Nobody(), follower
         )
 
     def run(self, ids: Sequence[int], mending: Mending, seen: Callable[[Rows], None] = lambda rows: None) -> Result:

@@ -7,6 +7,7 @@ from typing import Any
 from ingestd.batch import Tile
 from ingestd.config import options as cfg
 from ingestd.config.store_url import is_sqlite_url, sqlite_path
+from ingestd.stores.cursors import CursorRow
 from ingestd.stores.ducklake import Dialect
 from ingestd.stores.evolution import EvolvedColumns
 from ingestd.stores.lake_lock import LakeLock
@@ -44,6 +45,22 @@ def open_letters(options: cfg.Store, store: Any, key: LedgerKey) -> Any:
     from ingestd.stores.postgres.letters import PostgresLetters
 
     return PostgresLetters(store, key)
+
+
+def read_cursors(options: cfg.Store, key: LedgerKey) -> list[CursorRow]:
+    """Every cursor of `key`, by partition; empty when the ledger does not know it. On a connection of its own.
+
+    Raises: StartupError, Retryable, Halt when the store cannot be read.
+    """
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.cursors import read_cursor_rows as read_file
+
+        return read_file(sqlite_path(options.url), key)
+    from ingestd.stores.postgres.cursors import read_cursor_rows
+    from ingestd.stores.postgres.store import connect
+
+    with connect(str.__str__(options.url), "ingestd") as connection:
+        return read_cursor_rows(connection, key)
 
 
 def dead_places(options: cfg.Store) -> DeadPlaces:

@@ -14,6 +14,7 @@ from msgspec import structs
 from ingestd.batch import Counts, Outcome, Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
+from ingestd.lake.catalogued import open_catalogued
 from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import remove_leftovers, settle
@@ -21,11 +22,11 @@ from ingestd.lake.writer import LakeWriter
 from ingestd.rows import cut, only, places
 from ingestd.stores.faults import RowsRefused
 from ingestd.stores.manifest import LAKE_GROUP
-from ingestd.stores.open import open_manifest, open_store
+from ingestd.stores.open import open_store
 from ingestd.stores.store import Claimed, LedgerKey
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.no_lake import Source
-from ingestd.worker.past import DEAD, KEPT, LOST, Fates, Past
+from ingestd.worker.past import DEAD, KEPT, LOST, Fates, Past, fates_of
 
 
 class LakeGroup:
@@ -43,7 +44,7 @@ class LakeGroup:
         self._topic = pipeline.topic
         self._start = pipeline.start
         self._store = open_store(self._options, LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP))
-        self._manifest = open_manifest(self._options, pipeline)
+        self._manifest = open_catalogued(self._options, pipeline)
         self._place = open_place(pipeline.lake)
         self._lanes = lanes
         self._log = log
@@ -138,7 +139,7 @@ class LakeGroup:
 
     def committed(self, rows: Rows, outcome: Outcome) -> None:
         """Take what the table group has just let through."""
-        fates = _fates(rows, outcome)
+        fates = fates_of(rows, outcome)
         if any(tile.start < self._replayed[tile.partition] for tile in rows.tiles):
             fates = self._decided_before(rows, np.zeros(len(rows.records), np.int8) if fates is None else fates)
         ends = {p: tile.end for p, tile in self._tiles.items()}
@@ -228,19 +229,6 @@ class LakeGroup:
             self._writer.discard()
             self._tiles = {}
         self._store.close()
-
-
-def _fates(rows: Rows, outcome: Outcome) -> Fates | None:
-    """Of each record of a batch that the table group committed; None: all are KEPT."""
-    if outcome.admitted is None and not outcome.dead:
-        return None
-    fates = np.zeros(len(rows.records), np.int8)
-    if outcome.admitted is not None:
-        fates[~outcome.admitted.to_numpy(zero_copy_only=False)] = LOST
-    if outcome.dead:
-        dead = {(letter.partition, letter.offset) for letter in outcome.dead}
-        fates[[(record.partition(), record.offset()) in dead for record in rows.records]] = DEAD
-    return fates
 
 
 def _below(rows: Rows, at: Mapping[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:

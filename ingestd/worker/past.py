@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestd.batch import Rows
+from ingestd.batch import Outcome, Rows
 from ingestd.config import options as cfg
 from ingestd.rows import only
 from ingestd.sinks.open import open_gate
@@ -45,3 +45,16 @@ class Past:
                 lost = self._gate.lost(only(rows, alive), tx)
                 fates[np.flatnonzero(alive)[lost]] = LOST
         return fates, [place for letter in rows.dead if (place := (letter.partition, letter.offset)) not in dead]
+
+
+def fates_of(rows: Rows, outcome: Outcome) -> Fates | None:
+    """Of each record of a batch that the table group committed; None: all are KEPT."""
+    if outcome.admitted is None and not outcome.dead:
+        return None
+    fates = np.zeros(len(rows.records), np.int8)
+    if outcome.admitted is not None:
+        fates[~outcome.admitted.to_numpy(zero_copy_only=False)] = LOST
+    if outcome.dead:
+        dead = {(letter.partition, letter.offset) for letter in outcome.dead}
+        fates[[(record.partition(), record.offset()) in dead for record in rows.records]] = DEAD
+    return fates

@@ -19,6 +19,19 @@ def records(first: int, count: int) -> list[bytes | str | None]:
     return [orjson.dumps({"id": n, "kind": KINDS[n % 3]}) for n in range(first, first + count)]
 
 
+def _options(options: dict[str, Any]) -> str:
+    return "".join(f"{name} = {_inline(value)}\n" for name, value in options.items())
+
+
+def _inline(value: Any) -> str:
+    """A value as TOML, tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_inline(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return orjson.dumps(value).decode()
+
+
 class LakeFlow:
     """One pipeline `p` with a lake, on one topic."""
 
@@ -50,6 +63,13 @@ class LakeFlow:
             "store": {"url": self.url},
             "pipeline": [self.pipeline],
         }
+
+    def file(self) -> str:
+        """The same as a configuration file, for commands."""
+        path = self.root.parent / "ingestd.toml"
+        lines = [f"[{name}]\n" + _options(part) for name, part in self.config().items() if name != "pipeline"]
+        path.write_text("\n".join([*lines, "[[pipeline]]\n" + _options(self.pipeline)]))
+        return str(path)
 
     def start(self, partitions: tuple[int, ...] = (0,), patch: str = "") -> WorkerProcess:
         self.workers.append(WorkerProcess(self.config(), list(partitions), patch))
@@ -86,16 +106,21 @@ class LakeFlow:
         query = "SELECT directory, name, rows FROM LEDGER.lake_files WHERE state <> 'replaced'"
         return {f"{directory}/{name}".removeprefix("/"): rows for directory, name, rows in self.ask(query)}
 
-    def check(self) -> None:
-        """Nothing is open or left over: files, manifest and the lake's own counts agree."""
+    def check_files(self) -> int:
+        """Nothing is open or left over, and the files are the manifest's; how many rows they have."""
         found = {path.relative_to(self.root).as_posix(): pq.read_metadata(path).num_rows for path in self.files()}
         assert found == self.manifest()
         assert self.staged() == []
         assert self.ask("SELECT count(*) FROM LEDGER.lake_files WHERE state = 'committed'") == [(0,)]
+        return sum(found.values())
+
+    def check(self) -> None:
+        """Files, manifest and the lake's own counts agree; nothing was redriven."""
+        rows = self.check_files()
         counted = "SELECT sum(records), sum(inserted + duplicates + dead + passed), sum(inserted) FROM LEDGER.cursors"
         ((delivered, fates, inserted),) = self.ask(f"{counted} WHERE sink_group = 'lake'")
         assert delivered == fates
-        assert inserted == sum(found.values())
+        assert inserted == rows
 
 
 @contextlib.contextmanager
