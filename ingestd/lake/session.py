@@ -9,24 +9,18 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from msgspec import Struct
 
 from ingestd.errors import StartupError
-from ingestd.lake.arrow_files import KeyFiles
-from ingestd.lake.readable import Readable, Value, partition_values
+from ingestd.lake.readable import Readable
+from ingestd.lake.view import quoted, select_all
 
 VIEW = "lake"
 _ANSWER = "answer of ingestd"
-_FOOTERS_AT_ONCE = 16
 _BANNED = frozenset({"enable_logging", "disable_logging", "query"})
 """Functions with effects: a log that cannot be written ends DuckDB's process; `query` would hide them in a text."""
 
@@ -73,35 +67,16 @@ class Session:
         self._connection.close()
         self._spill.cleanup()
 
-    def show(self, source: Readable, empty: pa.Schema, name: str = VIEW) -> None:
-        """A view of the files' rows, with the partitions that are no column of the files as its last columns.
+    def show(self, source: Readable, empty: pa.Schema) -> None:
+        """A view of the files' rows; `empty` are its columns when there is no file.
 
-        `empty` are the columns when there is no file yet. Raises: FileNotFoundError, duckdb.IOException.
+        Raises: FileNotFoundError, OSError, duckdb.Error, pyarrow.ArrowException.
         """
-        root = source.root()
-        if not source.files:
-            self._connection.register(f"{name} of ingestd", empty.empty_table())
-            self._view(name, f"SELECT * FROM {quoted(name + ' of ingestd')}")
-        elif root is None:
-            self._connection.register(f"{name} of ingestd", _dataset(source))
-            self._view(name, f"SELECT * FROM {quoted(name + ' of ingestd')}")
+        if source.files:
+            self._view(VIEW, select_all(self._connection, source))
         else:
-            self._view(name, self._select_local(root, source))
-
-    def _select_local(self, root: Path, source: Readable) -> str:
-        paths = [str(root / key) for key in source.keys]
-        listed = "[" + ", ".join(map(literal, paths)) + "]"
-        # By name: a column may be newer than a file. Not by the directories' names, which would hide a file's own
-        # values behind cut ones; DuckDB prunes by file_index as well as it does by them.
-        files = f"read_parquet({listed}, hive_partitioning = false, union_by_name = true)"
-        columns = self._connection.execute(f"SELECT * FROM {files} LIMIT 0").description or []
-        self._connection.execute(f"SET allowed_paths = {listed}")
-        chosen = "*"
-        for column, values in partition_values(source.files, [one[0] for one in columns]).items():
-            self._connection.execute(f"SET VARIABLE {quoted('ingestd ' + column)} = $1", [values])
-            chosen += f", list_extract(getvariable({literal('ingestd ' + column)}), file_index::BIGINT + 1)"
-            chosen += f" AS {quoted(column)}"
-        return f"SELECT {chosen} FROM {files}"
+            self._connection.register("empty of ingestd", empty.empty_table())
+            self._view(VIEW, 'FROM "empty of ingestd"')
 
     def also_as(self, name: str) -> None:
         """Another name of the view, when it is a free one."""
@@ -198,38 +173,6 @@ def _limited(body: str, rows: str) -> str:
     return f"SELECT * FROM (\n{body}\n){rows}" if rows else body
 
 
-def _dataset(source: Readable) -> ds.Dataset:
-    """An object store's files for Arrow's own reader; partitions as far as they are no columns."""
-    files = KeyFiles(source)
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        schemas = list(pool.map(lambda key: _schema(source, key), source.keys))
-    schema = pa.unify_schemas([one.remove_metadata() for one in schemas], promote_options="permissive")
-    values = partition_values(source.files, schema.names)
-    for column, of_files in values.items():
-        schema = schema.append(pa.field(column, pa.array(of_files).type))
-    expressions = [_expression({column: of[n] for column, of in values.items()}) for n in range(len(source.files))]
-    return ds.FileSystemDataset.from_paths(
-        list(source.keys),
-        schema=schema,
-        format=ds.ParquetFileFormat(),
-        filesystem=files.file_system(),
-        partitions=expressions,
-    )
-
-
-def _schema(source: Readable, key: str) -> pa.Schema:
-    with source.place.read(key) as file:
-        return pq.read_schema(file)
-
-
-def _expression(values: dict[str, Value]) -> ds.Expression:
-    found = ds.scalar(True)
-    for column, value in values.items():
-        field = pc.field(column)
-        found &= field.is_null() if value is None else field == value
-    return found
-
-
 def _functions(parsed: object) -> Iterator[str]:
     """The functions that a parsed statement calls, wherever."""
     if isinstance(parsed, dict):
@@ -240,16 +183,6 @@ def _functions(parsed: object) -> Iterator[str]:
     elif isinstance(parsed, list):
         for value in parsed:
             yield from _functions(value)
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """An SQL text."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first(error: Exception) -> str:

@@ -69,6 +69,7 @@ class MadeLake:
         key = LedgerKey(self.pipeline.name, self.pipeline.topic, "lake")
         self.store = open_store(self.config.store, key)
         self._end = 0
+        self._merged = 0
         if prepare:
             self.store.prepare()
             self.manifest.prepare(self.store.open())
@@ -134,8 +135,9 @@ class MadeLake:
             with self.place.read(file.key) as opened:
                 tables.append(pq.read_table(opened))
         start, end = min(file.start for file in old), max(file.end for file in old)
-        name = final_name(self.pipeline.topic, 0, start, end, 2, len(old))
-        staged = f"_staging/compact/x/{name}"
+        self._merged += 1
+        name = final_name(self.pipeline.topic, 0, start, end, 2, self._merged)
+        staged = f"_staging/compact/x/{name}.staged"
         scratch = self.place.scratch(staged)
         pq.write_table(pa.concat_tables(tables, promote_options="default"), scratch, store_schema=False)
         self.place.seal(scratch, staged)
@@ -157,7 +159,9 @@ class MadeLake:
         with self.store.side_transaction() as tx:
             self.manifest.replace(tx.cursor, [file.id for file in old])
             self.manifest.add(tx.cursor, [merged])
-        self.settle()
+        self.place.publish(merged.staged, merged.key)
+        connection = self.store.open()
+        self.manifest.mark_settled(connection, [one.id for one in self.manifest.unsettled(connection, "", [])])
         for file in old:
             self.place.remove(file.key)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,6 +73,26 @@ def test_a_column_that_is_in_no_older_file_is_null_there(
         {"id": 1, "note": None},
         {"id": 2, "note": "new"},
     ]
+
+
+@pytest.mark.parametrize("newer", ["numeric(12,4)", "float8", "numeric(8,0)"])
+def test_a_type_that_changed_loses_no_row_to_a_filter(
+    newer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = MadeLake(lake_config(tmp_path, f"sqlite:///{tmp_path}/ledger.db"))
+    old.commit([event(2), event(5)])
+    old.file.write_text(old.file.read_text().replace("numeric(10,2)", newer))
+    new = MadeLake(old.file, prepare=False)
+    new._end = 2
+    new.commit([event(300, amount=1.0 if newer == "float8" else Decimal(1))])
+    assert answer(new, capsys, "SELECT id FROM lake WHERE amount > 0.015 ORDER BY id") == [
+        {"id": 2},
+        {"id": 5},
+        {"id": 300},
+    ]
+    assert answer(new, capsys, "SELECT id FROM lake WHERE amount < 0.024") == [{"id": 2}]
+    new.close()
+    old.close()
 
 
 def test_formats_keep_every_digit_and_every_microsecond(lake: MadeLake, capsys: pytest.CaptureFixture[str]) -> None:
