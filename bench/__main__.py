@@ -131,6 +131,13 @@ def lake(args: argparse.Namespace) -> int:
     return measure(args)
 
 
+def cdc(args: argparse.Namespace) -> int:
+    """Measure Debezium, and ingestd behind it."""
+    from bench.cdc import measure
+
+    return measure(args)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Load and measurements for ingestd.")
@@ -168,6 +175,10 @@ def make_parser() -> argparse.ArgumentParser:
     file.add_argument("--rows", type=int, default=500_000, metavar="N", help="records a run (default: 500,000)")
     file.add_argument("--rounds", type=int, default=3, metavar="R", help="rounds, every second in reverse order (3)")
     file.set_defaults(run=sqlite)
+    changes = commands.add_parser("cdc", help="measure Debezium's change events, and the copy that ingestd keeps")
+    changes.add_argument("--rows", type=int, default=200_000, metavar="N", help="rows of the source (200,000)")
+    changes.add_argument("--rounds", type=int, default=3, metavar="R", help="rounds, every second in reverse order (3)")
+    changes.set_defaults(run=cdc)
     parquet = commands.add_parser(
         "lake", help="measure the lake's writer beside pyarrow's write_table of the same rows"
     )
