@@ -18,7 +18,7 @@ from ingestd.config.options import Column
 from ingestd.decode import columns as build
 from ingestd.decode.columns import Builder, Built, without
 from ingestd.decode.debezium.decimals import VariableDecimal, decimals
-from ingestd.decode.debezium.temporals import days, moments_since, times_of_day
+from ingestd.decode.debezium.temporals import days, moments_since, times_of_day, zoned
 from ingestd.decode.debezium.types import BITS, DECIMAL, SOURCE_TYPE, VARIABLE_DECIMAL
 from ingestd.decode.times import dates, times, timestamps
 from ingestd.schema.source import SourceColumn
@@ -85,6 +85,8 @@ def _scalar(source: SourceColumn, kind: ColumnType) -> Form | None:
         found = _integers(times_of_day(kind, _TIMES[logical]))
     elif logical in _TIMESTAMPS:
         found = _integers(moments_since(kind, _TIMESTAMPS[logical]))
+    elif logical == "io.debezium.time.ZonedTimestamp" and kind.scalar in ("timestamptz", "timestamp"):
+        return Form(str, zoned(kind))
     elif logical == BITS:
         return Form(bytes, _bits(_width(source))) if kind.scalar in _TEXTS else None
     elif logical in _ISO and kind.scalar == _ISO[logical].__name__[:-1]:

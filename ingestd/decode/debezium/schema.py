@@ -16,6 +16,8 @@ ENVELOPE = ".Envelope"
 _MOST_COLUMNS = 1600
 """PostgreSQL's own limit."""
 _DEEPEST = 32
+_SPELLED = {"float": "float32", "double": "float64"}
+"""Connect's own names of types that its JSON writes otherwise."""
 
 
 class NoSourceSchema(ValueError):
@@ -71,7 +73,7 @@ def _column(field: dict[str, Any], name: Any, depth: int) -> SourceColumn:
     items = field.get("items")
     return SourceColumn(
         name=name,
-        kind=kind,
+        kind=_SPELLED.get(kind, kind),
         logical=logical if isinstance(logical, str) else None,
         parameters={k: str(v) for k, v in parameters.items()} if isinstance(parameters, dict) else {},
         optional=field.get("optional") is True,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestd.decode.columns import Builder, Built, without
-from ingestd.decode.times import FIRST_DAY, FIRST_US, LAST_DAY, LAST_US, NAIVE, YEARS, ZONED
+from ingestd.decode.times import FIRST_DAY, FIRST_US, LAST_DAY, LAST_US, NAIVE, YEARS, ZONED, timestamps
 from ingestd.schema.types import ColumnType
 
 DAY = "days"
@@ -23,12 +23,8 @@ _INFINITE = {
     "ms": {us // 1000: word for us, word in _INFINITE_US.items()} | _INFINITE_US,
     "us": _INFINITE_US,
     "ns": {(1 << 63) - 1: "infinity", -(1 << 63): "-infinity"} | _INFINITE_US,
-    DAY: {
-        (1 << 31) - 1: "infinity",
-        -(1 << 31): "-infinity",
-        106_751_991_167: "infinity",
-        -106_751_991_167: "-infinity",
-    },
+    # As days, from a snapshot and from a change.
+    DAY: {-622_191_234: "infinity", -625_821_272: "-infinity", -2_147_472_692: "infinity", -2_147_472_691: "-infinity"},
 }
 
 
@@ -90,6 +86,27 @@ def moments_since(column: ColumnType, unit: str) -> Builder | None:
                 return _texts(micros.view(NAIVE), values, faults, unit)
 
     return build
+
+
+def zoned(column: ColumnType) -> Builder:
+    """timestamptz, or timestamp in UTC, from ZonedTimestamp: ISO-8601 with an offset, or the word infinity."""
+    build_texts = timestamps(column, False, None)
+
+    def build(values: list[Any]) -> Built:
+        built = build_texts(values)
+        if not built.faults:
+            return built
+        reasons = {row: _why(values[row], reason) for row, reason in built.faults.items()}
+        return Built(built.array, reasons)
+
+    return build
+
+
+def _why(text: str, reason: str) -> str:
+    if text.lstrip("-") == "infinity":
+        return INFINITY
+    # ISO-8601 writes a sign only in front of years that have not four digits.
+    return YEARS if text[:1] in ("-", "+") else reason
 
 
 def _to_micros(unit: str) -> Callable[[list[Any]], tuple[list[Any], dict[int, str]]]:

@@ -16,6 +16,10 @@ _SOURCE_LENGTH = "__debezium.source.column.length"
 _SOURCE_SCALE = "__debezium.source.column.scale"
 _PRECISION = "connect.decimal.precision"
 
+_MOST_SCALE = 1000
+_SCALES = 2048
+"""PostgreSQL has scales from -1000 to 1000, kept in 11 bits; Debezium tells a negative one as if it had no sign."""
+
 _PLAIN = {
     "int8": "int2",
     "int16": "int2",
@@ -86,6 +90,8 @@ def _numeric(precision: str | None, scale: str | None) -> str:
         digits = MAX_PRECISION if precision is None else int(precision)
     except ValueError:
         return "text"
+    if fraction > _MOST_SCALE:
+        fraction -= _SCALES
     whole = max(digits - fraction, 0)
     fraction = max(fraction, 0)
     if precision is None:
