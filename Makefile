@@ -1,6 +1,6 @@
 # Needs: Python >= 3.11 with venv, make, and the package registries. Nothing else: no Docker, Java or PostgreSQL.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint bench docs lock clean
+.PHONY: help setup demo demo-cdc dev test lint bench docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ SOURCES := ingestd bench tests scripts
 LOCK_TOOL := uv==0.13.9
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is written last, so an interrupted installation is done again.
 $(STAMP): requirements.lock pyproject.toml scripts/setup
@@ -20,7 +20,10 @@ setup: $(STAMP) ## Make .venv and install exactly what requirements.lock says
 demo: $(STAMP) ## Start Kafka and PostgreSQL, run the sales example, show rates and lag (Ctrl-C ends it)
 	@exec $(BIN)/ingestd demo $(ARGS)
 
-dev: $(STAMP) ## Start Kafka and PostgreSQL for your own experiments (Ctrl-C ends it)
+demo-cdc: $(STAMP) ## Copy a changing PostgreSQL database through Debezium and Kafka, and compare (Ctrl-C ends it)
+	@exec $(BIN)/ingestd demo cdc $(ARGS)
+
+dev: $(STAMP) ## Start Kafka and PostgreSQL for your own experiments (Ctrl-C ends it; ARGS=--debezium adds Debezium)
 	@exec $(BIN)/ingestd dev $(ARGS)
 
 test: $(STAMP) ## Run all tests against a real Kafka and a real PostgreSQL
