@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from ingestd import __version__, logs
 from ingestd.errors import ConfigError, ExitCode, IngestdError, Retryable
 
-COMMANDS = ("run", "check", "status", "offsets", "dead-letters", "verify", "query", "contract", "init", "dev", "demo")
+COMMANDS = (
+    "run",
+    "check",
+    "status",
+    "offsets",
+    "dead-letters",
+    "verify",
+    "lake",
+    "query",
+    "contract",
+    "init",
+    "dev",
+    "demo",
+)
 """Each is a module in ingestd.commands with add_parser(subparsers), which sets `main`: a function (args) -> int."""
 
 INTERRUPTED = 130

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ingestd.board import Board
@@ -115,20 +115,22 @@ class Post:
         self._store.close()
 
 
-def posts_of(config: cfg.Config) -> list[Post]:
-    """A post for each pipeline that has something to keep."""
+def posts_of(config: cfg.Config, beat: Callable[[], None] = lambda: None) -> list[Post]:
+    """A post for each pipeline that has something to keep; `beat` is called within long turns."""
     posts = []
     for pipeline in config.pipeline:
         key = LedgerKey(pipeline.name, ALL_TOPICS if has_many_topics(pipeline) else pipeline.topic)
         store = open_store(config.store, key)
         outbox = open_letters(config.store, store, key)
-        duties = _duties(config, pipeline, store, outbox)
+        duties = _duties(config, pipeline, store, outbox, beat)
         if duties:
             posts.append(Post(pipeline.name, store, outbox, duties, lock=not is_sqlite(config.store)))
     return posts
 
 
-def _duties(config: cfg.Config, pipeline: cfg.Pipeline, store: Store, outbox: Outbox) -> list[Duty]:
+def _duties(
+    config: cfg.Config, pipeline: cfg.Pipeline, store: Store, outbox: Outbox, beat: Callable[[], None]
+) -> list[Duty]:
     duties: list[Duty] = []
     if pipeline.dead_letters.topic is not None:
         from ingestd.keeper.forward import Forward
@@ -138,12 +140,16 @@ def _duties(config: cfg.Config, pipeline: cfg.Pipeline, store: Store, outbox: Ou
         from ingestd.keeper.export import Export
 
         duties.append(Export(pipeline, outbox))
+    if pipeline.lake is not None:
+        from ingestd.keeper.lake import lake_duties
+
+        duties += lake_duties(config.store, pipeline, lambda _rows: beat())
     return [*duties, *retentions_of(config.store, pipeline, store)]
 
 
 def run_keeper(config: cfg.Config, board: Board, slot: int, stop: Stop) -> int:
     """Keep until SIGTERM; the exit code of the process."""
-    posts = posts_of(config)
+    posts = posts_of(config, lambda: board.beat(slot))
     try:
         while not stop.requested():
             board.beat(slot)

@@ -19,14 +19,13 @@ from ingestd.lake import turns
 from ingestd.lake.exchange import require_exchange
 from ingestd.lake.identity import check_identity
 from ingestd.lake.layout import encode
-from ingestd.lake.merge import Source, Tick, Unreadable, alike, examine, merge
+from ingestd.lake.ledger import Ledger
+from ingestd.lake.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
 from ingestd.lake.place import Place
 from ingestd.lake.plan import Group, plan
 from ingestd.lake.turnover import COMPACT, Bench, Turnover
 from ingestd.logs import get_logger
-from ingestd.stores.lake_lock import LakeLock
-from ingestd.stores.manifest import COMMITTED, LakeFile, Manifest, ReplacedFiles
-from ingestd.stores.store import Store
+from ingestd.stores.manifest import COMMITTED, LakeFile
 
 _MOST_DIRECTORIES = 32
 _MOST_BYTES = 1 << 30
@@ -34,15 +33,6 @@ _MOST_BYTES = 1 << 30
 _TOPIC_BYTES = 150
 
 log = get_logger()
-
-
-class Ledger(Struct, frozen=True):
-    """One lake in its store; the pipeline's durable commits are forced by whoever opens it."""
-
-    store: Store
-    manifest: Manifest
-    replaced: ReplacedFiles
-    lock: LakeLock
 
 
 class Done(Struct):
@@ -63,7 +53,7 @@ class Compactor:
     Raises: Retryable (nothing is lost: again later), Halt.
     """
 
-    def __init__(self, pipeline: cfg.Pipeline, place: Place, ledger: Ledger, tick: Tick = lambda: None):
+    def __init__(self, pipeline: cfg.Pipeline, place: Place, ledger: Ledger, tick: Tick = no_tick):
         """`tick` is called again and again while rows are copied."""
         assert pipeline.lake is not None
         self._lake = pipeline.lake
@@ -128,7 +118,7 @@ class Compactor:
 
     def _examined(self, group: Group, done: Done) -> Iterator[Source]:
         for file in group.files:
-            self._tick()
+            self._tick(0)
             try:
                 yield examine(self._place, file)
             except Unreadable as fault:
@@ -142,7 +132,7 @@ class Compactor:
             key = f"{COMPACT}/{room}/merged/{len(made)}-{len(done.unreadable)}.parquet.staged"
             files = [source.file for source in sources]
             try:
-                written = merge(self._place, self._lake, sources, files[0].directory, key, self._tick)
+                written = merge(self._place, self._lake, sources, self._place, key, self._tick)
             except Unreadable as fault:
                 done.unreadable.append(str(fault))
                 sources = [source for source in sources if source.file is not fault.file]

@@ -23,8 +23,8 @@ _GROUP_BYTES = 32 << 20
 """Of a row group in memory, whichever comes first; sorting and writing it takes about three times as much."""
 _BATCH_ROWS = 1 << 14
 
-Tick = Callable[[], None]
-"""Called again and again while rows are copied: a heartbeat, a progress bar. What it raises ends the work."""
+Tick = Callable[[int], None]
+"""Called again and again with the rows read since: a heartbeat, a progress bar. What it raises ends the work."""
 
 
 class Unreadable(Exception):
@@ -74,21 +74,21 @@ def alike(sources: Sequence[Source]) -> list[list[Source]]:
     return [members for _, members in classes]
 
 
-def merge(place: Place, options: cfg.Lake, sources: Sequence[Source], directory: str, key: str, tick: Tick) -> Written:
-    """One staged file, finished but not sealed, with all rows of `sources`, which are alike.
+def merge(place: Place, options: cfg.Lake, sources: Sequence[Source], to: Place, key: str, tick: Tick) -> Written:
+    """One staged file `key` of `to`, finished but not sealed, with all rows of `sources`, which are alike.
 
     Raises: Unreadable, ValueError when they are not alike; Retryable or Halt of the disk.
     """
     schema = schema_of(sources)
-    files = OpenFiles(place, options, schema)
+    files = OpenFiles(to, options, schema)
     written: Written | None = None
     try:
         for rows in _row_groups(_batches(place, sources, schema, tick)):
             group = rows.sort_by([(name, "ascending") for name in files.sort_by]) if files.sort_by else rows
-            written = written or files.create(directory, key, 0, group)
+            written = written or files.create("", key, 0, group)
             files.write(written, group)
-            tick()
-        written = written or files.create(directory, key, 0, schema.empty_table())
+            tick(0)
+        written = written or files.create("", key, 0, schema.empty_table())
         files.finish(written)
     except BaseException:
         files.abandon()
@@ -142,7 +142,7 @@ def _batches(place: Place, sources: Sequence[Source], schema: pa.Schema, tick: T
                 parquet = pq.ParquetFile(opened, pre_buffer=False, page_checksum_verification=True)
                 for batch in parquet.iter_batches(_BATCH_ROWS):
                     rows += batch.num_rows
-                    tick()
+                    tick(batch.num_rows)
                     yield _widened(batch, schema)
         except FileNotFoundError:
             raise Unreadable(source.file, "is not there any more") from None
@@ -171,3 +171,7 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             waiting, rows, nbytes = [], 0, 0
     if rows:
         yield pa.Table.from_batches(waiting)
+
+
+def no_tick(_rows: int) -> None:
+    """Nobody waits and nobody looks."""

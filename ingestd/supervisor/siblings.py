@@ -48,9 +48,10 @@ class Sibling:
 
 
 def needs_keeper(config: Config) -> bool:
-    """Whether a pipeline has dead letters to pass on, or keys to forget."""
+    """Whether a pipeline has a lake, dead letters to pass on, or keys to forget."""
     return any(
-        pipeline.dead_letters.topic
+        pipeline.lake is not None
+        or pipeline.dead_letters.topic
         or pipeline.dead_letters.parquet
         or (pipeline.dedupe is not None and pipeline.dedupe.retention is not None)
         or (pipeline.table.delete is not None and pipeline.table.delete.retention is not None)

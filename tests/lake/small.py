@@ -9,14 +9,13 @@ import duckdb
 from msgspec import structs
 
 from ingestd.config import options as cfg
-from ingestd.lake.compaction import Compactor, Done, Ledger, batches
+from ingestd.lake.compaction import Compactor, Done, batches
 from ingestd.lake.identity import check_identity
+from ingestd.lake.ledger import Ledger, open_ledger, prepare
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import settle
 from ingestd.lake.writer import LakeWriter
-from ingestd.stores.manifest import LAKE_GROUP, LakeFile
-from ingestd.stores.open import open_lake_lock, open_manifest, open_replaced_files, open_store
-from ingestd.stores.store import LedgerKey
+from ingestd.stores.manifest import LakeFile
 from tests.sinks.contracts import decoded, pipeline_of, records_of
 
 COLUMNS = {"id": "int8", "kind": "text", "amount": "numeric(10,2)"}
@@ -30,12 +29,9 @@ def lake_pipeline(root: Path, columns: dict[str, str] | None = None, **lake: Any
 
 def ledger_of(options: cfg.Store, pipeline: cfg.Pipeline) -> Ledger:
     """A session of its own, with the lake's tables."""
-    store = open_store(options, LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP))
-    store.prepare()
-    manifest = open_manifest(options, pipeline)
-    with store.deciding():
-        manifest.prepare(store.open())
-    return Ledger(store, manifest, open_replaced_files(options, pipeline), open_lake_lock(options, store, pipeline))
+    ledger = open_ledger(options, pipeline)
+    prepare(ledger)
+    return ledger
 
 
 class SmallLake:

@@ -94,7 +94,7 @@ def test_killed_compaction_neither_loses_nor_doubles_a_row(
     url: str, tmp_path: Path, partition_by: list[str], readers: str, stride: int
 ) -> None:
     """`stride`: of the ways that share most of their steps not every one is taken."""
-    options = {"partition_by": partition_by, "compact": {"min_files": 2, "readers": readers}}
+    options: dict[str, Any] = {"partition_by": partition_by, "compact": {"min_files": 2, "readers": readers}}
     lake = SmallLake(url, lake_pipeline(tmp_path / "lake", **options))
     lake.fill(3, rows=1)
     steps = _steps(lake, tmp_path / "steps")[::stride]
