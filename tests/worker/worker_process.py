@@ -1,7 +1,8 @@
 """A worker without its supervisor: runs as a process, prints its lanes as JSON lines whenever they change.
 
 Reads {"config": .., "partitions": [..], "patch": ".."} as JSON on standard input; exits with the worker's code. `patch`
-is "module:function:argument": called before the worker starts, to make faults in its process.
+is "module:function:argument": called before the worker starts, to make faults in its process. With several "topics"
+the worker carries partition 0 of each, and the number of a topic in that list stands where a partition's would.
 """
 
 import importlib
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ _ROOT = Path(__file__).parents[2]
 class WorkerProcess:
     """The process seen from the test; `lanes[partition]` is the latest that it printed."""
 
-    def __init__(self, config: dict[str, Any], partitions: list[int], patch: str = ""):
+    def __init__(self, config: dict[str, Any], partitions: list[int], patch: str = "", topics: Sequence[str] = ()):
         self.lanes: dict[int, dict[str, Any]] = {}
         self.states: dict[int, list[str]] = {partition: [] for partition in partitions}
         self.process = subprocess.Popen(
@@ -40,7 +41,8 @@ class WorkerProcess:
             text=True,
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"config": config, "partitions": partitions, "patch": patch}))
+        asked = {"config": config, "partitions": partitions, "patch": patch, "topics": list(topics)}
+        self.process.stdin.write(json.dumps(asked))
         self.process.stdin.close()
         self.errors: list[str] = []
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._listen_errors)]
@@ -119,10 +121,15 @@ def main() -> None:
         module, function, argument = asked["patch"].split(":")
         getattr(importlib.import_module(module), function)(argument)
     board = Board()
-    topic = config.pipeline[0].topic
-    lanes = {partition: take_lane(board, 0, topic, partition) for partition in asked["partitions"]}
+    if asked["topics"]:
+        lanes = {number: take_lane(board, 0, topic, 0) for number, topic in enumerate(asked["topics"])}
+        parts = [Part(topic, (0,), {0: lanes[number]}) for number, topic in enumerate(asked["topics"])]
+    else:
+        topic = config.pipeline[0].topic
+        lanes = {partition: take_lane(board, 0, topic, partition) for partition in asked["partitions"]}
+        parts = [Part(topic, tuple(asked["partitions"]), lanes)]
     threading.Thread(target=_print_lanes, args=(board, lanes, 8), daemon=True).start()
-    code = run_worker(config, WorkerPlan(8, 0, (Part(topic, tuple(asked["partitions"]), lanes),)), board)
+    code = run_worker(config, WorkerPlan(8, 0, tuple(parts)), board)
     threading.Event().wait(0.1)  # the printer's last turn
     os._exit(code)
 
