@@ -12,6 +12,7 @@ from ingestd.embedded.child import wait_until
 from ingestd.embedded.debezium import DebeziumConnect
 from ingestd.embedded.debezium_rest import reason_of
 from ingestd.embedded.kafka import KafkaServer
+from ingestd.embedded.postgres import PostgresServer
 from ingestd.errors import StartupError
 from tests.debezium.events import events
 from tests.embedded.parents import gone
@@ -76,6 +77,24 @@ def test_a_killed_worker_goes_on_where_it_was(
     finally:
         worker.kill()
         delete_topics(kafka, captured.prefix)
+
+
+def test_changes_go_on_after_source_and_broker_were_restarted(
+    kafka: KafkaServer,
+    source_postgres: PostgresServer,
+    source: "psycopg.Connection[tuple[object, ...]]",
+    source_database: str,
+    debezium: Debezium,
+) -> None:
+    captured = debezium()
+    topic = f"{captured.prefix}.public.customers"
+    events(kafka.bootstrap_servers, topic, 2)
+    source_postgres.restart("immediate")
+    kafka.restart(graceful=False)
+    with psycopg.connect(source_database, autocommit=True) as again:
+        again.execute("DELETE FROM customers WHERE id = 1")
+        again.execute("INSERT INTO customers VALUES (5, 'Eve', NULL, NULL)")
+    assert [event.op for event in events(kafka.bootstrap_servers, topic, 5)] == ["r", "r", "d", None, "c"]
 
 
 def test_a_failed_task_says_why(

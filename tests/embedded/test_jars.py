@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,22 +13,25 @@ from pathlib import Path
 import pytest
 
 from ingestd.embedded import jars
-from ingestd.embedded.jars import Download, kafka_jars
-from ingestd.embedded.kafka_jars import KAFKA_JARS
+from ingestd.embedded.debezium_jars import CONNECT_JARS
+from ingestd.embedded.jars import Download, connect_jars, kafka_jars
+from ingestd.embedded.kafka_jars import KAFKA_JARS, Jar
 from ingestd.errors import StartupError
 
 
 class Mirror:
     """A Maven repository on 127.0.0.1 that serves the jars of the real cache and counts the requests."""
 
-    def __init__(self, root: Path, warm: Path):
+    def __init__(self, root: Path):
         self.root = root
         self.requests: list[str] = []
-        for jar in KAFKA_JARS:
-            name = f"{jar.artifact}-{jar.version}.jar"
-            path = root / jar.group.replace(".", "/") / jar.artifact / jar.version / name
-            path.parent.mkdir(parents=True)
-            path.symlink_to(warm / name)
+        for bundle, warm in ((KAFKA_JARS, kafka_jars()), (CONNECT_JARS, connect_jars())):
+            for jar in bundle:
+                name = f"{jar.artifact}-{jar.version}.jar"
+                path = root / jar.group.replace(".", "/") / jar.artifact / jar.version / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.is_symlink():
+                    path.symlink_to(warm / name)
         seen = self.requests
 
         class Handler(SimpleHTTPRequestHandler):
@@ -50,7 +53,7 @@ class Mirror:
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     """The mirror, in use, in front of an empty cache and an empty home."""
-    server = Mirror(tmp_path / "mirror", kafka_jars())
+    server = Mirror(tmp_path / "mirror")
     monkeypatch.setenv("INGESTD_MAVEN_URL", server.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -60,22 +63,25 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     server.close()
 
 
-def test_a_cold_cache_is_filled_with_progress_and_nothing_else_is_written(mirror: Mirror, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fill", "bundle"), [(kafka_jars, KAFKA_JARS), (connect_jars, CONNECT_JARS)])
+def test_a_cold_cache_is_filled_with_progress_and_nothing_else_is_written(
+    mirror: Mirror, tmp_path: Path, fill: Callable[..., Path], bundle: tuple[Jar, ...]
+) -> None:
     seen: list[Download] = []
-    directory = kafka_jars(seen.append)
-    total_bytes = sum(jar.size_bytes for jar in KAFKA_JARS)
+    directory = fill(seen.append)
+    total_bytes = sum(jar.size_bytes for jar in bundle)
     assert directory.is_relative_to(tmp_path / "cache" / "ingestd")
     assert sum(path.stat().st_size for path in directory.iterdir()) == total_bytes
-    assert seen[-1][1:] == (total_bytes, total_bytes, len(KAFKA_JARS), len(KAFKA_JARS))
+    assert seen[-1][1:] == (total_bytes, total_bytes, len(bundle), len(bundle))
     assert [one.done_bytes for one in seen] == sorted(one.done_bytes for one in seen)
     assert list(directory.parent.iterdir()) == [directory]
     assert not (tmp_path / "home").exists()
 
 
 def test_a_warm_cache_makes_no_request(mirror: Mirror) -> None:
-    first = kafka_jars()
+    first = kafka_jars(), connect_jars()
     mirror.requests.clear()
-    assert kafka_jars() == first
+    assert (kafka_jars(), connect_jars()) == first
     assert mirror.requests == []
 
 
