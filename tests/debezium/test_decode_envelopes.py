@@ -4,11 +4,28 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingestd.batch import DELETES, presence_of
 from ingestd.config.options import Column
 from tests.debezium.changes import chunk_of, compact, copy_of, decoded, event, field, key_of, reasons
 
+WORDS = [
+    "op",
+    "before",
+    "after",
+    "source",
+    "schema",
+    "payload",
+    "id",
+    "name",
+    "type",
+    "fields",
+    "field",
+    "lsn",
+    "ts_ms",
+]
 ID = Column(name="id", type="int4")
 NAME = Column(name="name", type="text")
 FIELDS = [field("id", "int32", optional=False), field("name", "string")]
@@ -253,6 +270,36 @@ def test_events_without_a_schema_cannot_make_columns() -> None:
     assert "schemas.enable=true" in reasons(rows)[0][1]
     assert rows.ignored == [(3, 101)]
     assert rows.source_schema is None
+
+
+WHOLE = event("u", {"id": 1, "name": "a"}, {"id": 1, "name": "b"}, fields=[*FIELDS, field("x", "bytes")])
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 3), st.binary(max_size=3)), max_size=4), JSONS, JSONS
+)
+def test_no_bytes_whatever_break_the_decoder_or_their_neighbours(
+    cuts: list[tuple[int, int, bytes]], document: Any, row: Any
+) -> None:
+    broken = WHOLE
+    for at, length, inserted in cuts:
+        broken = broken[:at] + inserted + broken[at + length :]
+    wild = [compact(document), compact({"op": "c", "after": row}), compact({"schema": document, "payload": row})]
+    neighbour = event("c", {"id": 9, "name": "x"}, fields=FIELDS)
+    values = [neighbour, broken, *wild, compact({"op": "d", "before": row}), neighbour]
+    for pipeline in (COPY, copy_of(ID, Column(name="x", type="text"), lsn_column="lsn", columns="from_events")):
+        rows = decoded(pipeline, *values, keys=[None, b"{}", *([compact(row)] * 4), None])
+        places = [record.offset() for record in rows.records] + [letter.offset for letter in rows.dead]
+        places += [offset for _, offset in rows.ignored + rows.truncates]
+        assert sorted(places) == list(range(100, 107))
+        ids = rows.columns.column("id").to_pylist()
+        assert (ids[0], ids[-1]) == (9, 9)
 
 
 def test_every_record_is_in_exactly_one_place() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,8 @@ _MOST_BYTES = 61_000
 """Of an unscaled value: PostgreSQL's numeric has 131,072 digits before the point and 16,383 behind it."""
 _SCALES = range(-131_072, 16_384)
 _INT64 = 1 << 63
+_GREATEST = {"float4": 3.4028235677973362e38, "float8": sys.float_info.max}
+"""Beyond it a number becomes infinite; of float4 what is nearer to infinity than to its greatest number."""
 
 
 class VariableDecimal(Struct, gc=False):
@@ -33,7 +36,8 @@ def decimals(column: ColumnType, scale: int) -> Builder:
         case "numeric":
             return _numerics(column.args, scale)
         case "float4" | "float8":
-            return _each(column, scale, float)
+            greatest = _GREATEST[column.scalar]
+            return _each(column, scale, lambda text: _floating(text, greatest))
         case "int2" | "int4" | "int8":
             limit = {"int2": 1 << 15, "int4": 1 << 31, "int8": 1 << 63}[column.scalar]
             return _each(column, scale, lambda text: _integer(text, limit))
@@ -152,6 +156,13 @@ def decimal_text(number: int, scale: int) -> str:
     elif number:
         digits += "0" * -scale
     return f"-{digits}" if number < 0 else digits
+
+
+def _floating(text: str, greatest: float) -> float:
+    number = float(text)
+    if abs(number) > greatest:
+        raise OverflowError(text)
+    return number
 
 
 def _integer(text: str, limit: int) -> int:

@@ -46,6 +46,8 @@ class _Known(Struct):
     source: SourceSchema | None
     problem: str | None = None
     """Why no row of this version can be read."""
+    new: dict[tuple[str, ...] | None, set[str]] = {}
+    """By the key's columns: the columns that the pipeline has not, or that do not take every value."""
 
 
 def make_change_decoder(
@@ -220,8 +222,9 @@ class _ChangeDecoder:
             return None
         key = self._keys.columns(record.key())
         schema = SourceSchema(known.source.columns, key, known.source.name)
-        new = {column.name for column in uncovered(schema, self._pipeline.column)} - set(self._ignored)
-        if new or (not self._pipeline.table.key and key):
+        if key not in known.new:
+            known.new[key] = {column.name for column in uncovered(schema, self._pipeline.column)}
+        if known.new[key].difference(self._ignored) or (not self._pipeline.table.key and key):
             return schema
         return None
 

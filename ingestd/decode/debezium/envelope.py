@@ -18,6 +18,8 @@ from ingestd.decode.shape import NULL, shown
 UPSERTS = {"c": "create", "r": "snapshot read", "u": "update"}
 _MOST_SCHEMAS = 256
 """Schemas of rows remembered at once; a topic has as many as its table had versions."""
+_LONGEST_SCHEMA_BYTES = 1 << 20
+"""Of those that are remembered."""
 _FLAT = "no op: not a change event (rows flattened by ExtractNewRecordState need a pipeline without [pipeline.cdc])"
 
 
@@ -124,7 +126,7 @@ class Envelopes:
         if schema == b"null":
             return None, self._read(inner)
         opened = self._read(inner)
-        if opened.op is not None:
+        if opened.op is not None and len(schema) <= _LONGEST_SCHEMA_BYTES:
             # The same object each time: a dictionary finds it without comparing thousands of bytes.
             if schema not in self._schemas and len(self._schemas) >= _MOST_SCHEMAS:
                 del self._schemas[next(iter(self._schemas))]

@@ -232,12 +232,17 @@ def _json_or_text(values: list[Raw]) -> Built:
 def _any_texts(values: list[Raw | None]) -> Built:
     """Any JSON value as text: texts as they are, others as JSON writes them."""
     texts: list[str | None] = []
-    for value in values:
+    faults: dict[int, str] = {}
+    for row, value in enumerate(values):
         written = b"null" if value is None else bytes(value)
-        if written == b"null":
-            texts.append(None)
-        elif written[:1] == b'"':
-            texts.append(msgspec.json.decode(written, type=str))
-        else:
-            texts.append(written.decode("utf-8", "replace"))
-    return build.text(texts)
+        text = None
+        try:
+            if written[:1] == b'"':
+                text = msgspec.json.decode(written, type=str)
+            elif written != b"null":
+                text = written.decode()
+        except _UNREADABLE:
+            faults[row] = "holds what is no text"
+        texts.append(text)
+    built = build.text(texts)
+    return Built(built.array, built.faults | faults)
