@@ -29,7 +29,7 @@ from ingestd.lake.writer import LakeWriter
 BATCH_ROWS = 25_000
 _CHUNK_ROWS = 2_000
 _COLUMNS = (
-    *(("tx_id", "uuid"), ("user_id", "uuid"), ("amount", "numeric(10,2)"), ("currency", "varchar(3)")),
+    *(("tx_id", "varchar"), ("user_id", "varchar"), ("amount", "numeric(10,2)"), ("currency", "varchar(3)")),
     *(("merchant", "varchar(255)"), ("category", "varchar(100)"), ("timestamp", "timestamptz")),
     *(("source_system", "text"), ("transaction_type", "text"), ("processing_time_ms", "int4")),
 )
@@ -112,7 +112,10 @@ def measure(args: argparse.Namespace) -> int:
                 rates[side].append(args.rows / (time.perf_counter() - began))
                 cpu_us[side].append((time.process_time() - used) / args.rows * 1e6)
                 nbytes = sum(path.stat().st_size for path in root.rglob("*.parquet*"))
-                print(f"round {number + 1}: {side}: {rates[side][-1]:,.0f} rows/s, {nbytes / _MIB:.0f} MiB", flush=True)
+                print(
+                    f"round {number + 1}: {side}: {rates[side][-1]:,.0f} rows/s, {cpu_us[side][-1]:.2f} us CPU, {nbytes / _MIB:.0f} MiB",
+                    flush=True,
+                )
     ratios = {
         f"{side} / write_table": spread([a / b for a, b in zip(rates[side], rates[_PLAIN], strict=True)])
         for side in sides[1:]

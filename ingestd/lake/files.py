@@ -20,7 +20,7 @@ from ingestd.lake.footer import NoFooter, read_footer
 from ingestd.lake.place import Place
 
 _SAMPLE_ROWS = 20_000
-_DISTINCT_SHARE = 0.5
+_DISTINCT_SHARE = 0.75
 """A dictionary of more distinct values than this share of the rows costs more than it saves."""
 
 
@@ -120,6 +120,7 @@ class OpenFiles:
             use_dictionary=self._dictionaries,
             write_statistics=True,
             write_page_index=True,
+            write_page_checksum=True,
             store_schema=False,
             sorting_columns=pq.SortingColumn.from_ordering(
                 self._schema, [(name, "ascending") for name in self._sort_by]

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from ingestd.config import options as cfg
 from ingestd.schema.types import ColumnType, parse_type
@@ -18,11 +17,22 @@ FIELD_ID = b"PARQUET:field_id"
 
 Convert = Callable[[pa.Array], pa.Array]
 
-_DASHED = 36
-_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-"""Digits between the dashes."""
-_DIGITS = np.frombuffer(bytes(range(256)).hex().encode(), np.uint16)
-"""The two digits of each byte."""
+_DIGITS = np.dtype([("a", "V8"), ("b", "V4"), ("c", "V4"), ("d", "V4"), ("e", "V12")])
+_DASHED = np.dtype(
+    [
+        ("a", "V8"),
+        ("-1", "u1"),
+        ("b", "V4"),
+        ("-2", "u1"),
+        ("c", "V4"),
+        ("-3", "u1"),
+        ("d", "V4"),
+        ("-4", "u1"),
+        ("e", "V12"),
+    ]
+)
+"""A uuid's 32 digits, and how it is written; copied by field, in half the time of slices of bytes."""
+_UUID_GROWTH = 36 + 4 - 16
 
 
 class FileSchema(Struct, frozen=True):
@@ -34,6 +44,8 @@ class FileSchema(Struct, frozen=True):
     """With field ids: 1 for the first column; the elements of arrays come after the last column."""
     converts: tuple[Convert | None, ...]
     """What makes each column of a batch the one of the file; None: it is the same."""
+    growth: int
+    """Bytes that a row takes more in its form for the files."""
 
     @classmethod
     def of(cls, pipeline: cfg.Pipeline) -> FileSchema:
@@ -45,7 +57,8 @@ class FileSchema(Struct, frozen=True):
         names = tuple(column.name for column in declared)
         kinds = [parse_type(column.type) for column in declared]
         fields = [_field(names[n], kind, n + 1, len(kinds)) for n, kind in enumerate(kinds)]
-        return cls(names, pa.schema(fields), tuple(map(_convert, kinds)))
+        growth = sum(_UUID_GROWTH for kind in kinds if kind.scalar == "uuid" and not kind.is_array)
+        return cls(names, pa.schema(fields), tuple(map(_convert, kinds)), growth)
 
     def batch(self, columns: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a decoded batch as they are in the files. Raises: KeyError for a column that is not there."""
@@ -92,9 +105,8 @@ def _elements(convert: Convert | None, wanted: pa.DataType) -> Convert:
 
 def _uuids(array: pa.Array) -> pa.StringArray:
     """Sixteen bytes each, as 8-4-4-4-12 digits."""
-    rows = len(array)
-    octets = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * 16 : (array.offset + rows) * 16]
-    return _dashed(_DIGITS[octets].view(np.uint8).reshape(rows, 32), array)
+    octets = array.buffers()[1][array.offset * 16 : (array.offset + len(array)) * 16]
+    return _dashed(octets.to_pybytes().hex().encode(), array)
 
 
 def _uuid_texts(array: pa.StringArray) -> pa.StringArray:
@@ -102,14 +114,14 @@ def _uuid_texts(array: pa.StringArray) -> pa.StringArray:
     if not len(array):
         return array
     plain = pc.utf8_lower(pc.replace_substring(array.fill_null("0" * 32), pattern="-", replacement=""))
-    characters = np.frombuffer(plain.buffers()[2], np.uint8)[: len(array) * 32]
-    return _dashed(characters.reshape(len(array), 32), array)
+    return _dashed(plain.buffers()[2].to_pybytes()[: 32 * len(array)], array)
 
 
-def _dashed(digits: NDArray[np.uint8], like: pa.Array) -> pa.StringArray:
-    written = np.full((len(like), _DASHED), ord("-"), np.uint8)
-    for dashes, (start, end) in enumerate(_GROUPS):
-        written[:, start + dashes : end + dashes] = digits[:, start:end]
-    ends = np.arange(len(like) + 1, dtype=np.int32) * _DASHED
-    text = pa.StringArray.from_buffers(len(like), pa.py_buffer(ends), pa.py_buffer(written.reshape(-1)))
+def _dashed(digits: bytes, like: pa.Array) -> pa.StringArray:
+    """32 digits for each value of `like`, whose nulls are kept."""
+    plain, written = np.frombuffer(digits, _DIGITS), np.empty(len(like), _DASHED)
+    for field in _DASHED.names or ():
+        written[field] = plain[field] if field in (_DIGITS.names or ()) else ord("-")
+    ends = np.arange(len(like) + 1, dtype=np.int32) * _DASHED.itemsize
+    text = pa.StringArray.from_buffers(len(like), pa.py_buffer(ends), pa.py_buffer(written.view(np.uint8)))
     return pc.if_else(like.is_valid(), text, pa.scalar(None, pa.string())) if like.null_count else text

@@ -37,7 +37,7 @@ class Sealed(Struct):
 class _OpenTile:
     """What one partition has open."""
 
-    def __init__(self, partition: int, start: int, epoch: int, number: int, sort_by: list[str]):
+    def __init__(self, partition: int, start: int, epoch: int, number: int, schema: FileSchema, sort_by: list[str]):
         self.partition = partition
         self.start = self.end = start
         self.epoch = epoch
@@ -46,7 +46,7 @@ class _OpenTile:
         self.since: float | None = None
         """When the oldest record that is not committed came."""
         self.rows = 0
-        self.pending = Pending(sort_by)
+        self.pending = Pending(schema, sort_by)
         self.files: list[Written] = []
         self.latest: dict[str, Written] = {}
         """By directory."""
@@ -123,7 +123,7 @@ class LakeWriter:
                 end = "none" if opened is None else str(opened.end)
                 raise ValueError(f"partition {tile.partition}: rows start at {tile.start}, the open tile ends at {end}")
         if rows.columns.num_rows:
-            batch = self._schema.batch(rows.columns)
+            batch = rows.columns.select(list(self._schema.names))
             codes, directories = self._layout.directories(rows.columns)
             for partition, keep in _by_partition(rows):
                 part, part_codes = (batch, codes) if keep is None else (batch.filter(keep), codes[keep.to_numpy(False)])
@@ -196,7 +196,7 @@ class LakeWriter:
     def _open(self, partition: int, start: int, epoch: int) -> None:
         # A redrive has no epoch of its own, and may be repeated.
         number = 0 if self._made_by == "roll" else secrets.randbits(48)
-        self._tiles[partition] = _OpenTile(partition, start, epoch, number, self._files.sort_by)
+        self._tiles[partition] = _OpenTile(partition, start, epoch, number, self._schema, self._files.sort_by)
 
     def _make_room(self) -> None:
         """Write until what waits, and the copy that sorting it takes, fit into the buffer."""
@@ -204,7 +204,7 @@ class LakeWriter:
         while True:
             tiles = [tile for tile in self._tiles.values() if tile.pending.rows]
             needed = sum(tile.pending.nbytes for tile in tiles)
-            if needed + max((tile.pending.nbytes for tile in tiles if tile.pending.copies), default=0) <= limit:
+            if needed + max((tile.pending.taking_bytes for tile in tiles), default=0) <= limit:
                 return
             largest = max(tiles, key=lambda tile: tile.pending.nbytes)
             self._flush(largest, largest.pending.take_largest())
