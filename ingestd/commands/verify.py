@@ -1,6 +1,7 @@
 """`ingestd verify`: whether every offset is accounted for. Composes and prints; the judgement is in `accounting`."""
 
 import argparse
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ingestd.errors import ExitCode
 
 if TYPE_CHECKING:
     from ingestd.accounting.account import Partition
+    from ingestd.accounting.lake import LakeReport
     from ingestd.accounting.verify import Report
     from ingestd.config.options import Config, Pipeline
 
@@ -39,7 +41,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Account for every offset that was read, in one snapshot of the store, while the daemon may run. Says "
             "whether it proved that by counts, or per record (a table in mode append or insert with columns from "
-            'source = "partition" and "offset"). Exit code: 0 everything is accounted for, 7 it is not.'
+            'source = "partition" and "offset"). Of a lake, compares every file with the manifest, too. Exit code: 0 '
+            "everything is accounted for, 7 it is not."
         ),
     )
     add_config(parser)
@@ -50,6 +53,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--read-log", action="store_true", help="also read the topic, to tell offsets without a record from losses"
+    )
+    parser.add_argument(
+        "--deep", action="store_true", help="also read every row of a lake, with the checksums of its pages"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
     parser.set_defaults(main=main)
@@ -63,11 +69,22 @@ def main(args: argparse.Namespace) -> int:
     chosen = by_topic(config, pipelines, args.topic)
     config = all_topics(config)
     reports = [_verify(config, pipeline, args) for pipeline in chosen]
+    lakes = list(_lakes(config, chosen, args))
     if args.format == "json":
-        print(orjson.dumps([_as_json(report) for report in reports], option=orjson.OPT_INDENT_2).decode())
+        found = [*map(_as_json, reports), *map(_lake_as_json, lakes)]
+        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
-        print("\n\n".join("\n".join(_lines(report)) for report in reports))
-    return ExitCode.UNACCOUNTED if any(report.problems for report in reports) else ExitCode.OK
+        print("\n\n".join("\n".join(lines) for lines in (*map(_lines, reports), *map(_lake_lines, lakes))))
+    wrong = any(report.problems for report in reports) or any(report.problems for report in lakes)
+    return ExitCode.UNACCOUNTED if wrong else ExitCode.OK
+
+
+def _lakes(config: "Config", chosen: "list[Pipeline]", args: argparse.Namespace) -> "Iterator[LakeReport]":
+    """Of every pipeline with a lake, unless only some partitions are asked for."""
+    for name in dict.fromkeys(one.name for one in chosen if one.lake is not None and not args.partition):
+        from ingestd.accounting.lake import verify_lake
+
+        yield verify_lake(config, [one for one in chosen if one.name == name], args.deep)
 
 
 def _verify(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> "Report":
@@ -101,6 +118,29 @@ def _lines(report: "Report") -> list[str]:
     lines += [f"NOT ACCOUNTED FOR: {problem}" for problem in report.problems]
     verdict = "NOT everything is accounted for" if report.problems else "everything is accounted for"
     return [*lines, f"{verdict} ({report.proof})"]
+
+
+def _lake_lines(report: "LakeReport") -> list[str]:
+    lines = [f"lake of pipeline {report.pipeline}: {report.url}, {report.files} files, {report.rows} rows"]
+    lines += [f"note: {note}" for note in report.notes]
+    lines += [f"NOT ACCOUNTED FOR: {problem}" for problem in report.problems]
+    verdict = "NOT everything is accounted for" if report.problems else "everything is accounted for"
+    return [*lines, f"{verdict} ({'every row was read' if report.deep else 'by counts, sizes and footers'})"]
+
+
+def _lake_as_json(report: "LakeReport") -> dict[str, object]:
+    return {
+        "pipeline": report.pipeline,
+        "lake": report.url,
+        "accounted": not report.problems,
+        "files": report.files,
+        "rows": report.rows,
+        "bytes": report.nbytes,
+        "expired_rows": report.expired_rows,
+        "every_row_read": report.deep,
+        "problems": report.problems,
+        "notes": report.notes,
+    }
 
 
 def _offsets(account: "Partition") -> str:

@@ -23,7 +23,7 @@ from ingestd.lake.ledger import Ledger
 from ingestd.lake.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
 from ingestd.lake.place import Place
 from ingestd.lake.plan import Group, plan
-from ingestd.lake.turnover import COMPACT, Bench, Turnover
+from ingestd.lake.turnover import COMPACT, Bench, Turnover, room_of
 from ingestd.logs import get_logger
 from ingestd.stores.manifest import COMMITTED, LakeFile
 
@@ -76,10 +76,10 @@ class Compactor:
             check_identity(self._place, manifest, store.open())
             live = manifest.files(store.open())
             gone = self._ledger.replaced.waiting(store.open(), 0)
-        rooms = {_room(file) for file in live if file.state == COMMITTED} | self._rooms()
+        rooms = {room_of(file.staged) for file in live if file.state == COMMITTED} | self._rooms()
         for room in sorted(rooms - {""}):
-            made = [file for file in live if _room(file) == room]
-            if made or any(_room(file) == room for file in gone):
+            made = [file for file in live if room_of(file.staged) == room]
+            if made or any(room_of(file.staged) == room for file in gone):
                 log.info("compaction recovered", lake=self._place.url, compaction=room, files=len(made))
                 here = {file.directory for file in made}
                 self._show(room, made, [file for file in gone if file.directory in here])
@@ -181,7 +181,7 @@ class Compactor:
                 if not self._place.publish(file.staged, file.key):
                     raise Halt(f"{self._place.url}: {file.key} is committed, but neither it nor {file.staged} is there")
         with store.deciding():
-            shown = [file for file in manifest.unsettled(store.open(), "", []) if _room(file) == room]
+            shown = [file for file in manifest.unsettled(store.open(), "", []) if room_of(file.staged) == room]
             manifest.mark_settled(store.open(), [file.id for file in shown])
         return shown
 
@@ -244,11 +244,6 @@ def _turnovers(made: Sequence[LakeFile], removed: Sequence[LakeFile]) -> list[Tu
         )
         for directory in sorted({file.directory for file in made})
     ]
-
-
-def _room(file: LakeFile) -> str:
-    """Of the compaction that made the file; "" for others."""
-    return file.staged.split("/")[2] if file.staged.startswith(f"{COMPACT}/") else ""
 
 
 def _nbytes(files: Sequence[LakeFile]) -> int:

@@ -32,6 +32,7 @@ COMPACT = f"{STAGING}/compact"
 """Below it a directory for each compaction under way, which nobody else touches without the lake's lock."""
 GRACE_SECS = 1.0
 """Between the opening of a directory and the end of its listing no reader takes longer."""
+_SIGN = "being-replaced-"
 _NO_PARQUET = b"The files of a directory are being replaced: read again.\n"
 
 
@@ -52,7 +53,7 @@ class Bench:
     def __init__(self, root: Path, name: str):
         self._root = root
         self._room = root / COMPACT / name
-        self._sign = f"being-replaced-{name}.parquet"
+        self._sign = f"{_SIGN}{name}.parquet"
         """Name of the file that is no Parquet file."""
 
     def require_ready(self, turnovers: Sequence[Turnover]) -> None:
@@ -167,6 +168,16 @@ class Bench:
 
     def _beside(self, directory: str) -> Path:
         return self._room / f"x-{hashlib.sha256(directory.encode()).hexdigest()[:24]}"
+
+
+def is_sign(name: str) -> bool:
+    """Whether a file of this name is no Parquet file, but the mark of a compaction under way."""
+    return name.startswith(_SIGN)
+
+
+def room_of(staged: str) -> str:
+    """Of the compaction that made the file with this staged key; "" when none did."""
+    return staged.split("/")[2] if staged.startswith(f"{COMPACT}/") else ""
 
 
 def _take_rights(of: Path, to: Path) -> None:
