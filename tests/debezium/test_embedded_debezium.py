@@ -121,7 +121,7 @@ def test_a_database_that_is_not_there_is_named(connect: DebeziumConnect, source_
 def test_no_java_is_left_behind_by_a_killed_parent(kafka: KafkaServer, server_directory: Path) -> None:
     program = (
         "import sys, signal; from pathlib import Path; from ingestd.embedded.debezium import DebeziumConnect\n"
-        "worker = DebeziumConnect(Path(sys.argv[1]), sys.argv[2]); worker.launch()\n"
+        "worker = DebeziumConnect(Path(sys.argv[1]), sys.argv[2]); worker.start()\n"
         "print(worker.pid, flush=True); signal.pause()"
     )
     command = [sys.executable, "-c", program, str(server_directory / "orphan"), kafka.bootstrap_servers]
