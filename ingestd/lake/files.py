@@ -20,7 +20,7 @@ from ingestd.lake.footer import NoFooter, read_footer
 from ingestd.lake.place import Place
 
 _SAMPLE_ROWS = 20_000
-_DISTINCT_SHARE = 0.5
+_DISTINCT_SHARE = 0.75
 """A dictionary of more distinct values than this share of the rows costs more than it saves."""
 
 
