@@ -21,7 +21,7 @@ from ingestd.lake.settle import remove_leftovers, settle
 from ingestd.lake.writer import LakeWriter
 from ingestd.rows import cut, only, places
 from ingestd.stores.faults import RowsRefused
-from ingestd.stores.manifest import LAKE_GROUP
+from ingestd.stores.manifest import LAKE_GROUP, Manifest
 from ingestd.stores.open import open_store
 from ingestd.stores.store import Claimed, LedgerKey
 from ingestd.worker.lanes import WorkerBoard
@@ -44,10 +44,10 @@ class LakeGroup:
         self._topic = pipeline.topic
         self._start = pipeline.start
         self._store = open_store(self._options, LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP))
-        self._manifest = open_catalogued(self._options, pipeline)
         self._place = open_place(pipeline.lake)
         self._lanes = lanes
         self._log = log
+        self._manifest: Manifest
         self._writer: LakeWriter
         self._past: Past
         self._epochs: dict[int, int] = {}
@@ -77,6 +77,7 @@ class LakeGroup:
             found = source.start_offsets(new, "earliest") if self._start == "earliest" else cursors
             return {p: (found[p], topic_id) for p in new}
 
+        self._manifest = open_catalogued(self._options, pipeline)
         self._store.prepare()
         with self._store.deciding():
             self._manifest.prepare(self._store.open())

@@ -115,7 +115,7 @@ def main() -> None:
     from ingestd.worker.process import run_worker
 
     asked = json.load(sys.stdin)
-    config = msgspec.convert(asked["config"], cfg.Config)
+    config = msgspec.convert(asked["config"], cfg.Config, dec_hook=lambda kind, value: kind(value))
     logs.configure("info", "json", "worker")
     if asked["patch"]:
         module, function, argument = asked["patch"].split(":")
