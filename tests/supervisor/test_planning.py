@@ -108,5 +108,11 @@ def test_a_deleted_topic_restarts_only_the_workers_that_had_it() -> None:
     assert all("m.5" in by_topic(share.partitions) for share in set(old) - set(new))
 
 
+def test_what_comes_goes_to_a_worker_that_restarts_anyway() -> None:
+    old = [Share(3, (("m.1", 0), ("m.1", 1))), Share(3, (("m.2", 0), ("m.2", 1), ("m.2", 2)))]
+    new = plan(frozenset({("m.1", 0), ("m.1", 1), ("m.2", 0), ("m.2", 1), ("m.1", 2)}), 2, old)
+    assert old[0] in new, "though it has the topic already"
+
+
 def test_partitions_are_named_in_one_line() -> None:
     assert named([("tx", 0), ("sales", 2), ("sales", 0)]) == "sales[0,2] tx[0]"

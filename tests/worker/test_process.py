@@ -128,7 +128,7 @@ def test_the_heart_beats_only_while_every_topic_turns() -> None:
     crew = Crew(config, WorkerPlan(9, 0, (Part("a", (0,), {0: 0}),)), board, Heart(board, 9))
     crew._hands = hands  # type: ignore[assignment]
     codes: list[ExitCode] = []
-    runner = threading.Thread(target=lambda: codes.append(crew.run()))
+    runner = threading.Thread(target=lambda: codes.append(crew.run()), daemon=True)
     runner.start()
 
     def beats(secs: float = 5) -> bool:
