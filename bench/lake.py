@@ -113,7 +113,8 @@ def measure(args: argparse.Namespace) -> int:
                 cpu_us[side].append((time.process_time() - used) / args.rows * 1e6)
                 nbytes = sum(path.stat().st_size for path in root.rglob("*.parquet*"))
                 print(
-                    f"round {number + 1}: {side}: {rates[side][-1]:,.0f} rows/s, {cpu_us[side][-1]:.2f} us CPU, {nbytes / _MIB:.0f} MiB",
+                    f"round {number + 1}: {side}: {rates[side][-1]:,.0f} rows/s, "
+                    f"{cpu_us[side][-1]:.2f} us CPU, {nbytes / _MIB:.0f} MiB",
                     flush=True,
                 )
     ratios = {

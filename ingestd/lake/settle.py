@@ -6,11 +6,10 @@ Everything here may be repeated, by anybody, at any time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingestd.errors import Halt
-from ingestd.lake.layout import redrive_directory, staged_epoch, staging_directory
+from ingestd.lake.layout import staged_epoch, staging_directory
 from ingestd.lake.place import Place
 from ingestd.lake.together import together
 from ingestd.lake.turns import shared
@@ -74,21 +73,3 @@ def remove_leftovers(
                 place.remove(found.key)
                 removed += 1
     return removed
-
-
-def remove_old_redrives(
-    place: Place, manifest: Manifest, connection: Any, pipeline: str, older_than_secs: float
-) -> int:
-    """Remove staged files of redrives that ended without a commit so long ago; how many there were.
-
-    A redrive holds no lease, so that only its age tells that it is over: take a day.
-    """
-    limit = datetime.now(UTC) - timedelta(seconds=older_than_secs)
-    old = [found.key for found in place.list(redrive_directory(pipeline)) if found.modified < limit]
-    if not old:
-        return 0
-    named = {file.staged for file in manifest.files(connection)}
-    left = [key for key in old if key not in named]
-    for key in left:
-        place.remove(key)
-    return len(left)

@@ -83,6 +83,10 @@ def _lake_problems(pipeline: Pipeline, lake: Lake) -> Iterator[tuple[str, str]]:
         for name in names:
             if columns and name not in columns:
                 yield f"lake.{option}", f'"{name}" is not a stored column; there are: {", ".join(columns)}'
+            elif option == "sort_by" and lake.columns and name not in lake.columns:
+                yield "lake.sort_by", f'"{name}" is not in lake.columns, so the files do not have it'
+            elif option == "sort_by" and columns and _is_array(columns[name]):
+                yield "lake.sort_by", f'"{name}" is {columns[name].type}; arrays have no order in Parquet'
     seen: set[str] = set()
     for written in lake.partition_by or ():
         made = PARTITION.fullmatch(written)
@@ -102,6 +106,13 @@ def _lake_problems(pipeline: Pipeline, lake: Lake) -> Iterator[tuple[str, str]]:
                 "an object store cannot exchange a directory at once, so a plain glob could count wrong; "
                 'write readers = "manifest" when all read through ingestd, or remove `every`',
             )
+
+
+def _is_array(column: Column) -> bool:
+    try:
+        return parse_type(column.type).is_array
+    except ValueError:
+        return False  # told of where the type is
 
 
 def _is_time(column: Column) -> bool:
