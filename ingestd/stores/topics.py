@@ -1,12 +1,10 @@
 """Which topics of a pipeline the ledger knows: a pattern does not say. Knows no Kafka."""
 
-from contextlib import closing
 from typing import Any
 
 from ingestd.config import options as cfg
-from ingestd.config.store_url import sqlite_path
 from ingestd.config.topics import for_topic, has_many_topics, named_topics, topics_of
-from ingestd.stores.open import is_sqlite
+from ingestd.stores.open import is_sqlite, open_reading
 from ingestd.stores.statements import load_statements
 
 _SQL = load_statements("topics.sql")
@@ -17,14 +15,7 @@ def ledger_topics(options: cfg.Store, pipeline: str) -> list[str]:
 
     Raises: StartupError when the store cannot be read.
     """
-    if is_sqlite(options):
-        from ingestd.stores.sqlite.cursors import reading
-
-        with reading(sqlite_path(options.url)) as connection:
-            return [] if connection is None else list(topics_on(options, connection, pipeline))
-    from ingestd.stores.postgres.store import connect
-
-    with closing(connect(str.__str__(options.url), "ingestd")) as connection:
+    with open_reading(options) as connection:
         return list(topics_on(options, connection, pipeline))
 
 

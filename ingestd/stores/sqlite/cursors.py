@@ -23,16 +23,6 @@ def read_cursor_rows(path: str, key: LedgerKey) -> list[CursorRow]:
         return _rows(connection, key) if "cursors" in ledger_tables(connection) else []
 
 
-@contextlib.contextmanager
-def reading(path: str) -> Iterator[sqlite3.Connection | None]:
-    """A connection that only reads, or None when there is no file. Raises: StartupError when it cannot be read."""
-    if not os.path.exists(path):
-        yield None
-        return
-    with _opened(path, "ro") as connection:
-        yield connection
-
-
 def move_cursors(
     path: str, key: LedgerKey, moves: Sequence[Move], rebuild: bool = False, also: Moves = NO_MOVES
 ) -> None:
