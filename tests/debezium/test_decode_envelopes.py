@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from ingestd.batch import DELETES, presence_of
 from ingestd.config.options import Column
+from ingestd.decode.decoder import make_decoder
+from ingestd.errors import Halt
+from ingestd.worker.truncates import halting_at_truncates
 from tests.debezium.changes import chunk_of, compact, copy_of, decoded, event, field, key_of, reasons
 
 WORDS = [
@@ -59,6 +62,15 @@ def test_a_delete_without_the_key_in_before_takes_it_from_the_record(fields: Any
     assert rows.columns.column(DELETES).to_pylist() == [True]
 
 
+@pytest.mark.parametrize(
+    "key", [{"schema": "a", "payload": 2}, {"schema": None, "payload": {"schema": "a", "payload": 2}}]
+)
+def test_a_key_may_have_columns_of_the_names_that_connect_uses(key: Any) -> None:
+    columns = [Column(name="schema", type="text"), Column(name="payload", type="int4")]
+    rows = decoded(copy_of(*columns, key=("schema", "payload")), event("d"), keys=[compact(key)])
+    assert rows.columns.select(["schema", "payload"]).to_pylist() == [{"schema": "a", "payload": 2}]
+
+
 def test_a_delete_whose_key_is_nowhere_is_refused() -> None:
     rows = decoded(COPY, event("d", None, None), event("d", None, {"id": 4}), keys=[None, None])
     assert rows.columns.column("id").to_pylist() == [4]
@@ -88,6 +100,15 @@ def test_a_truncate_is_carried_and_never_passed_over() -> None:
     rows = decoded(COPY, event("c", {"id": 1, "name": "Ada"}), event("t"), event("t", fields=FIELDS))
     assert rows.truncates == [(3, 101), (3, 102)]
     assert (rows.columns.num_rows, rows.dead, rows.ignored) == (1, [], [])
+
+
+def test_a_worker_halts_the_partition_at_a_truncate_and_not_without_one() -> None:
+    decode = halting_at_truncates(COPY, make_decoder(COPY))
+    good = event("c", {"id": 1, "name": "Ada"})
+    assert decode(chunk_of([good])).columns.num_rows == 1
+    with pytest.raises(Halt, match=r"offset 101: .*truncated") as halted:
+        decode(chunk_of([good, event("t"), good]))
+    assert halted.value.partitions == (3,)
 
 
 @pytest.mark.parametrize(

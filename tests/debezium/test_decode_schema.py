@@ -92,6 +92,7 @@ def test_avro_writers_schemas_tell_the_same_table_as_connects() -> None:
         ({"scale": "38", "connect.decimal.precision": "38"}, "numeric(38,38)"),
         ({"scale": "-3", "connect.decimal.precision": "5"}, "numeric(8,0)"),
         ({"scale": "5", "connect.decimal.precision": "3"}, "numeric(5,5)"),
+        ({"scale": "2046", "connect.decimal.precision": "5"}, "numeric(7,0)"),
         ({"scale": "2", "connect.decimal.precision": "50"}, "text"),
         ({"scale": "2"}, "numeric(38,2)"),
         ({"scale": "x"}, "text"),
