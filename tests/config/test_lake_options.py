@@ -45,6 +45,7 @@ def test_a_lake_without_a_table_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
+        ('topic = "t"', 'topic = "t"\non_new_field = "evolve"', '"evolve" adds columns to a table'),
         (PARTITIONS, 'partition_by = ["nr"]', 'lake.partition_by: "nr" is not a stored column'),
         (PARTITIONS, 'partition_by = ["seen"]', 'lake.partition_by: "seen" is not a stored column'),
         (PARTITIONS, 'partition_by = ["year(id)"]', "id is int8, not a timestamp or date"),

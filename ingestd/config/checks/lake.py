@@ -35,6 +35,8 @@ def _problems(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         yield from _topic_problems(pipeline)
     if not pipeline.has_table() and pipeline.lake is None:
         yield "table", "is missing, and so is a lake; write [pipeline.table], [pipeline.lake], or both"
+    if pipeline.on_new_field == "evolve" and not pipeline.has_table():
+        yield "on_new_field", '"evolve" adds columns to a table; write [pipeline.table], or remove it'
     from_events = pipeline.cdc is not None and pipeline.cdc.columns == "from_events"
     if not pipeline.column and not from_events:
         yield "column", "is missing; declare the columns with [[pipeline.column]]"
