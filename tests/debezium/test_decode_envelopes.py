@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ingestd.batch import DELETES, presence_of
 from ingestd.config.options import Column
@@ -253,6 +254,17 @@ def test_the_placeholder_may_be_another_one() -> None:
 def test_a_column_that_the_source_dropped_keeps_its_stored_value() -> None:
     rows = decoded(COPY, event("u", {"id": 1, "name": "a"}, fields=FIELDS), event("u", {"id": 1}, fields=FIELDS[:1]))
     assert rows.columns.column(presence_of("name")).to_pylist() == [True, False]
+
+
+def test_fields_that_no_column_reads_are_kept_or_refused_where_asked_for() -> None:
+    pipeline = structs.replace(copy_of(ID, Column(name="rest", type="jsonb")), unknown_column="rest")
+    values = [event("c", {"id": 1, "name": "a"}), event("c", {"id": 2}), event("d", None, {"id": 1, "name": "a"})]
+    kept = decoded(structs.replace(pipeline, unknown_fields="keep"), *values)
+    assert kept.columns.column("rest").to_pylist() == ['{"name":"a"}', None, None]
+    strict = structs.replace(copy_of(ID), unknown_fields="dead_letter")
+    refused = decoded(strict, *values)
+    assert refused.columns.column("id").to_pylist() == [2, 1]
+    assert "unknown field" in reasons(refused)[0][1]
 
 
 def test_schemas_may_change_within_a_chunk_and_the_order_stays() -> None:
