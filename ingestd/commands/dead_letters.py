@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -273,6 +274,20 @@ def _redrive(
     wanted: "Wanted",
     args: argparse.Namespace,
 ) -> int:
+    from ingestd.redrive.run import own_run
+
+    with nullcontext() if args.dry_run else own_run(config.store, pipeline, store):
+        return _redriven(config, pipeline, store, box, wanted, args)
+
+
+def _redriven(
+    config: "Config",
+    pipeline: "Pipeline",
+    store: "Store",
+    box: "DeadLetterBox",
+    wanted: "Wanted",
+    args: argparse.Namespace,
+) -> int:
     from ingestd.redrive.redrive import Redrive
     from ingestd.sinks.open import open_sink
     from ingestd.stores.store import LedgerKey
@@ -316,11 +331,11 @@ def _decoder(config: "Config", pipeline: "Pipeline", mended: bool) -> "Decode":
 
 
 def _with_evolved_columns(config: "Config", pipeline: "Pipeline", store: "Store") -> "Pipeline":
-    """The pipeline with the columns that `on_new_field = "evolve"` has added."""
+    """The pipeline with the columns that were added, or that follow a source's table."""
     from ingestd.logs import get_logger
-    from ingestd.worker.evolution import Evolution
+    from ingestd.worker.source_tables import open_growth
 
-    return Evolution(config.store, pipeline, get_logger()).pipeline(store)
+    return open_growth(config.store, pipeline, get_logger()).pipeline(store)
 
 
 class _Shown:

@@ -1,4 +1,4 @@
-"""`ingestd lake compact`: small files of a lake become larger ones. Composes and prints."""
+"""`ingestd lake`: small files of a lake become larger ones. Composes and prints."""
 
 import argparse
 import time
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ingestd.commands.arguments import add_config, pipelines_named, require_running
+from ingestd.commands.medallion import add_medallion_parsers
 from ingestd.config.file import load
 from ingestd.errors import ConfigError, ExitCode
 
@@ -22,9 +23,10 @@ Advance = Callable[[int], None]
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command and its verbs."""
-    parser = subparsers.add_parser("lake", help="merge the files of a lake")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="compact")
+    parser = subparsers.add_parser("lake", help="merge the files of a lake, make stage and current tables of it")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="compact|stage|current|runs")
     _add_compact(verbs)
+    add_medallion_parsers(verbs)
 
 
 def _add_compact(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

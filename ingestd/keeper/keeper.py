@@ -144,6 +144,10 @@ def _duties(
         from ingestd.keeper.lake import lake_duties
 
         duties += lake_duties(config.store, pipeline, lambda _rows: beat())
+    if pipeline.medallion is not None and pipeline.medallion.every is not None:
+        from ingestd.keeper.medallion import MakeTables
+
+        duties.append(MakeTables(config.store, pipeline))
     return [*duties, *retentions_of(config.store, pipeline, store)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ingestd.config import options as cfg
 from ingestd.errors import ConfigError
@@ -47,6 +47,8 @@ class Chain:
             )
         self._pipeline = pipeline
         self._lake = pipeline.lake
+        # A directory takes its place when its commit has returned: that commit must not be lost.
+        options = structs.replace(options, synchronous_commit="on")
         self._store = open_store(options, LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP))
         self._statements = open_medallion(options)
         self._runs = open_runs(options)

@@ -55,5 +55,6 @@ def needs_keeper(config: Config) -> bool:
         or pipeline.dead_letters.parquet
         or (pipeline.dedupe is not None and pipeline.dedupe.retention is not None)
         or (pipeline.table.delete is not None and pipeline.table.delete.retention is not None)
+        or (pipeline.medallion is not None and pipeline.medallion.every is not None)
         for pipeline in config.pipeline
     )

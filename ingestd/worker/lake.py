@@ -27,6 +27,7 @@ from ingestd.stores.store import Claimed, LedgerKey
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.no_lake import Source
 from ingestd.worker.past import DEAD, KEPT, LOST, Fates, Past, fates_of
+from ingestd.worker.run import hold_run
 
 
 class LakeGroup:
@@ -41,6 +42,7 @@ class LakeGroup:
         # A file takes its place when its commit has returned: that commit must not be lost. It makes those of the table
         # before it durable as well, because a database has one log.
         self._options = structs.replace(config.store, synchronous_commit="on")
+        self._pipeline = pipeline
         self._topic = pipeline.topic
         self._start = pipeline.start
         self._store = open_store(self._options, LedgerKey(pipeline.name, pipeline.topic, LAKE_GROUP))
@@ -202,6 +204,8 @@ class LakeGroup:
         sealed = self._writer.seal(partition)
         try:
             with self._store.transaction([sealed.tile], self._epochs) as tx:
+                if sealed.files:
+                    hold_run(self._options, self._pipeline, tx.cursor)
                 self._manifest.add(tx.cursor, sealed.files)
                 tx.counts[partition] = self._counts[partition]
         except RowsRefused as refused:

@@ -1,5 +1,7 @@
 """The run that this worker is part of, in its store. Knows no lease."""
 
+from typing import Any
+
 from ingestd import run_id
 from ingestd.config import options as cfg
 from ingestd.logs import get_logger
@@ -22,3 +24,13 @@ def note_run(config: cfg.Config, store: Store) -> None:
         names = [pipeline.name for pipeline in config.pipeline]
         for crashed in begin_run(open_runs(config.store), store.open(), run, names):
             log.warning("a run of this host had not ended", run_id=crashed, status="crashed")
+
+
+def hold_run(options: cfg.Store, pipeline: cfg.Pipeline, cursor: Any) -> None:
+    """In the transaction that adds files to a lake with a column of the run: it must not be over, or be compacted.
+
+    Raises: Halt when somebody has marked the run ended.
+    """
+    run = run_id.current()
+    if run is not None and any(column.source == "run" for column in pipeline.column):
+        open_runs(options).hold(cursor, run.run_id)
