@@ -2,6 +2,7 @@
 
 import gc
 import random
+import resource
 import signal
 import sys
 import threading
@@ -25,6 +26,9 @@ _COLLECT_EVERY_SECS = 60.0
 _FIRST_BACKOFF_SECS = 0.5
 _LONGEST_BACKOFF_SECS = 30.0
 _LEAST_BATCH_BYTES = 1024 * 1024
+_FILES_OF_PROCESS = 256
+_FILES_OF_TOPIC = 40
+"""14 were measured with one broker; each further broker is a connection or two, a lake has files open too."""
 
 log = get_logger()
 
@@ -49,6 +53,7 @@ def run_worker(
         worker = Worker(config, for_topic(pipeline, part.topic), part, board, heart.beat)
         run, stop = worker.run, worker.stop
     else:
+        allow_files(len(plan.parts))
         crew = Crew(shared_out(config, len(plan.parts)), plan, board, heart)
         run, stop = crew.run, crew.stop
     signal.signal(signal.SIGTERM, stop)
@@ -76,6 +81,15 @@ def shared_out(config: cfg.Config, parts: int) -> cfg.Config:
     )
     prefetch = cfg.Bytes(int(config.workers.prefetch) // parts)
     return structs.replace(config, pipeline=pipelines, workers=structs.replace(config.workers, prefetch=prefetch))
+
+
+def allow_files(parts: int) -> None:
+    """Room for the open files of so many topics, as far as the hard limit goes: the soft one is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_OF_PROCESS + parts * _FILES_OF_TOPIC
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Heart:

@@ -1,5 +1,7 @@
 """Several topics in one worker process: how one ends, and what that is to the others."""
 
+import os
+import resource
 import signal
 import threading
 import time
@@ -14,7 +16,7 @@ from ingestd.config import options as cfg
 from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import ExitCode
 from ingestd.planning import Part, WorkerPlan
-from ingestd.worker.process import Crew, Heart, shared_out
+from ingestd.worker.process import Crew, Heart, allow_files, shared_out
 from tests.fix_servers import MakeTopic, Produce
 from tests.sinks.contracts import ask
 from tests.worker.worker_process import WorkerProcess
@@ -159,3 +161,16 @@ def test_memory_of_a_process_is_shared_by_its_topics() -> None:
     assert shared.workers.prefetch * 8 == config.workers.prefetch
     assert shared.pipeline[0].batch.max_bytes * 8 == pipeline.batch.max_bytes
     assert shared_out(config, 1000).pipeline[0].batch.max_bytes == 1024 * 1024, "a batch that still pays"
+
+
+def test_many_topics_may_have_more_files_than_the_soft_limit() -> None:
+    pid = os.fork()
+    if pid == 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+        allow_files(1)
+        few = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        allow_files(25)
+        many = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        os._exit(0 if few == 300 and many > 1_000 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
