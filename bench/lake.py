@@ -1,4 +1,4 @@
-"""The lake's writer beside `pyarrow.parquet.write_table` of the same decoded rows: `python -m bench lake`.
+"""The lake's writer beside pyarrow's own, of the same decoded rows: `python -m bench lake`.
 
 Rows are decoded before the clock starts. Every side writes to the same disk; ingestd's also makes its files durable,
 checks them and computes their hashes, as before each commit. Then memory, of a process of its own for each width.
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from msgspec import convert, structs
 
@@ -33,14 +35,17 @@ _COLUMNS = (
     *(("merchant", "varchar(255)"), ("category", "varchar(100)"), ("timestamp", "timestamptz")),
     *(("source_system", "text"), ("transaction_type", "text"), ("processing_time_ms", "int4")),
 )
+_BY_DAY = "15 categories, year, month, day"
 _LAYOUTS: dict[str, dict[str, Any]] = {
     "one directory": {},
     "one directory, sorted by timestamp": {"sort_by": ["timestamp"]},
-    "15 categories, year, month, day": {
-        "partition_by": ["category", "year(timestamp)", "month(timestamp)", "day(timestamp)"]
-    },
+    _BY_DAY: {"partition_by": ["category", "year(timestamp)", "month(timestamp)", "day(timestamp)"]},
 }
+_OURS = "LakeWriter, "
 _PLAIN = "pyarrow.parquet.write_table"
+_HIVE = f"pyarrow.dataset.write_dataset, {_BY_DAY}"
+_GROUP_ROWS = 16_000
+"""The least rows of a row group that write_dataset makes: about what the writer's buffer allows."""
 _MIB = 1 << 20
 
 
@@ -96,7 +101,7 @@ def measure(args: argparse.Namespace) -> int:
     batches = decoded(args.rows)
     schema = FileSchema.of(pipeline(Path("x")))
     table = pa.Table.from_batches([schema.batch(rows.columns) for rows in batches])
-    sides = [_PLAIN, *(f"LakeWriter, {name}" for name in _LAYOUTS)]
+    sides = [_PLAIN, _HIVE, *(_OURS + name for name in _LAYOUTS)]
     rates: dict[str, list[float]] = {name: [] for name in sides}
     cpu_us: dict[str, list[float]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory(prefix="ingestd-bench-", dir=args.directory) as made:
@@ -107,8 +112,10 @@ def measure(args: argparse.Namespace) -> int:
                 began, used = time.perf_counter(), time.process_time()
                 if side == _PLAIN:
                     pq.write_table(table, root / "all.parquet", compression="zstd")
+                elif side == _HIVE:
+                    _write_dataset(table, root)
                 else:
-                    _write(batches, pipeline(root, **_LAYOUTS[side.removeprefix("LakeWriter, ")]))
+                    _write(batches, pipeline(root, **_LAYOUTS[side.removeprefix(_OURS)]))
                 rates[side].append(args.rows / (time.perf_counter() - began))
                 cpu_us[side].append((time.process_time() - used) / args.rows * 1e6)
                 nbytes = sum(path.stat().st_size for path in root.rglob("*.parquet*"))
@@ -117,9 +124,10 @@ def measure(args: argparse.Namespace) -> int:
                     f"{cpu_us[side][-1]:.2f} us CPU, {nbytes / _MIB:.0f} MiB",
                     flush=True,
                 )
+    pairs = [(_OURS + name, _PLAIN) for name in _LAYOUTS] + [(_OURS + _BY_DAY, _HIVE)]
     ratios = {
-        f"{side} / write_table": spread([a / b for a, b in zip(rates[side], rates[_PLAIN], strict=True)])
-        for side in sides[1:]
+        f"{ours} / {other}": spread([a / b for a, b in zip(rates[ours], rates[other], strict=True)])
+        for ours, other in pairs
     }
     peaks = {str(width): peak_mib(width) for width in (1, 100, 5_000)}
     for width, peak in peaks.items():
@@ -150,6 +158,17 @@ def _write(batches: list[Rows], of: cfg.Pipeline) -> None:
             writer.seal(0)
             writer.committed(0)
     writer.seal(0)
+
+
+def _write_dataset(table: pa.Table, root: Path) -> None:
+    for part in (pc.year, pc.month, pc.day):
+        table = table.append_column(part.__name__, part(table.column("timestamp")))
+    names = ["category", "year", "month", "day"]
+    hive = ds.partitioning(pa.schema([table.schema.field(name) for name in names]), flavor="hive")
+    options = ds.ParquetFileFormat().make_write_options(compression="zstd")
+    ds.write_dataset(
+        table, root, format="parquet", partitioning=hive, file_options=options, min_rows_per_group=_GROUP_ROWS
+    )
 
 
 def peak_mib(directories: int) -> float:
