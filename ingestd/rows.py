@@ -39,6 +39,7 @@ def join(parts: Sequence[Rows]) -> Rows:
         dead=[letter for part in parts for letter in part.dead],
         nbytes=sum(part.nbytes for part in parts),
         ignored=[place for part in parts for place in part.ignored],
+        truncates=[place for part in parts for place in part.truncates],
     )
 
 
@@ -84,6 +85,7 @@ def cut(rows: Rows, at: Mapping[int, int]) -> tuple[Rows, Rows]:
         half.tiles = tiles
         half.dead = [letter for letter in rows.dead if (letter.offset < at[letter.partition]) is first]
         half.ignored = [place for place in rows.ignored if (place[1] < at[place[0]]) is first]
+        half.truncates = [place for place in rows.truncates if (place[1] < at[place[0]]) is first]
         halves.append(half)
     return halves[0], halves[1]
 

@@ -1,9 +1,11 @@
 """The sink of a pipeline, by the store that holds its tables. Loads only the driver that is needed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ingestd.config import options as cfg
 from ingestd.stores.open import is_sqlite
+from ingestd.stores.store import Transaction
 
 
 def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
@@ -20,6 +22,19 @@ def open_sink(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     return AppendOnce(sink)
 
 
+def open_truncate(store: cfg.Store, pipeline: cfg.Pipeline) -> Callable[[Transaction], None]:
+    """What empties the pipeline's table, and the memory of its deletes, in a transaction."""
+    if not pipeline.has_table() or not pipeline.column:
+        return lambda tx: None
+    if is_sqlite(store):
+        from ingestd.sinks.sqlite.truncate import truncate as truncate_sqlite
+
+        return lambda tx: truncate_sqlite(tx, pipeline)
+    from ingestd.sinks.postgres.truncate import truncate
+
+    return lambda tx: truncate(tx, pipeline)
+
+
 def open_gate(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
     """The `sinks.gated.Gate` of a pipeline that has one."""
     if is_sqlite(store):
@@ -32,7 +47,8 @@ def open_gate(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
 
 
 def _open_table(store: cfg.Store, pipeline: cfg.Pipeline) -> Any:
-    if not pipeline.has_table():
+    if not pipeline.has_table() or not pipeline.column:
+        # Without columns: a copy that waits for the first event of its source.
         from ingestd.sinks.no_table import NoTableSink
 
         return NoTableSink()

@@ -14,6 +14,7 @@ from ingestd.stores.lake_lock import LakeLock
 from ingestd.stores.manifest import Manifest, ReplacedFiles
 from ingestd.stores.medallion import Statements
 from ingestd.stores.runs import Runs
+from ingestd.stores.source_tables import SourceTables
 from ingestd.stores.store import LedgerKey, Store
 
 DeadPlaces = Callable[[Any, LedgerKey, Sequence[Tile], Mapping[int, str]], set[tuple[int, int]]]
@@ -72,6 +73,17 @@ def dead_places(options: cfg.Store) -> DeadPlaces:
     from ingestd.stores.postgres.dead_letters import dead_places as in_postgres
 
     return in_postgres
+
+
+def open_source_tables(options: cfg.Store, pipeline: cfg.Pipeline) -> SourceTables:
+    """What the ledger remembers of the source's table that the pipeline copies."""
+    if is_sqlite(options):
+        from ingestd.stores.sqlite.source_tables import SqliteSourceTables
+
+        return SqliteSourceTables(pipeline)
+    from ingestd.stores.postgres.source_tables import PostgresSourceTables
+
+    return PostgresSourceTables(pipeline)
 
 
 def open_evolution(options: cfg.Store, pipeline: cfg.Pipeline) -> EvolvedColumns:

@@ -26,7 +26,11 @@ _MOST_NAMED = 20
 """Of the fields that are ignored at once."""
 
 
-class NewFields(IngestdError):
+class Outgrown(IngestdError):
+    """The reader met what the pipeline's columns cannot take; raised in the reader, it ends the lease."""
+
+
+class NewFields(Outgrown):
     """The chunk that was just read has fields that no column takes; nothing of it was committed.
 
     Raised in the reader; the lease ends, `Evolution.absorb` adds the columns, the next lease reads the chunk again.
@@ -56,9 +60,10 @@ class Evolution:
         self._ignore(evolved.others, "")
         return extended(self._pipeline, evolved)
 
-    def absorb(self, store: Store, fields: dict[str, str]) -> None:
+    def absorb(self, store: Store, found: Outgrown) -> None:
         """Add the columns. Raises: Retryable while the table is locked, Halt without the privilege."""
-        assert self._columns is not None
+        assert self._columns is not None and isinstance(found, NewFields)
+        fields = found.fields
         with store.deciding():
             added = self._columns.add(store.open(), fields)
         for name in added:

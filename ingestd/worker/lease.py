@@ -16,18 +16,19 @@ from ingestd.decode.decoder import make_decoder
 from ingestd.errors import ExitCode, Halt, LeaseLost, Retryable
 from ingestd.logs import get_logger
 from ingestd.planning import Part
-from ingestd.sinks.open import open_sink
+from ingestd.sinks.open import open_sink, open_truncate
 from ingestd.source.kafka import KafkaSource, check_position
 from ingestd.stores.open import open_store
 from ingestd.stores.store import LedgerKey
-from ingestd.worker.evolution import Evolution, NewFields
+from ingestd.worker.evolution import Outgrown
 from ingestd.worker.lanes import WorkerBoard
 from ingestd.worker.limits import DeadLetterLimit
 from ingestd.worker.many_topics import first_start
 from ingestd.worker.open_lake import open_lake
 from ingestd.worker.reader import Handoff, Reader
 from ingestd.worker.run import note_run
-from ingestd.worker.truncates import halting_at_truncates
+from ingestd.worker.source_tables import open_growth
+from ingestd.worker.truncates import TruncateOrder
 from ingestd.worker.writer import Prepared, Writer
 
 _TURN_SECS = 0.5
@@ -50,8 +51,9 @@ class Worker:
         self._log = get_logger().bind(pipeline=self._pipeline.name, topic=self._pipeline.topic)
         key = LedgerKey(self._pipeline.name, self._pipeline.topic)
         self._store = open_store(config.store, key)
-        self._evolution = Evolution(config.store, self._pipeline, self._log)
+        self._evolution = open_growth(config.store, self._pipeline, self._log)
         self._lake, self._follower = open_lake(config, pipeline, self._lanes, self._log)
+        self._truncates = TruncateOrder(pipeline)
         self._read_by(self._pipeline, key)
         self._stopping = False
         self._failures = 0
@@ -61,8 +63,9 @@ class Worker:
         """Decode and write by `pipeline`: the configured one, or longer by the columns of new fields."""
         self._sink = open_sink(self._config.store, pipeline)
         decode = make_decoder(pipeline, self._config.schema_registry, ignored=self._evolution.ignored)
-        self._decode = self._evolution.watching(halting_at_truncates(pipeline, decode))
-        self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes, self._follower)
+        self._decode = self._evolution.watching(self._truncates.watching(decode))
+        truncate = open_truncate(self._config.store, pipeline)
+        self._writer = Writer(self._store, self._sink, key, self._limit, self._lanes, self._follower, truncate)
         self._extended = pipeline
 
     def _evolve(self) -> None:
@@ -113,9 +116,9 @@ class Worker:
             while not self._stopping:
                 self._turn(handoff, reader)
             self._lake.stop()
-        except NewFields as found:
+        except Outgrown as found:
             self._lake.stop()
-            self._evolution.absorb(self._store, found.fields)
+            self._evolution.absorb(self._store, found)
         except Halt:
             self._lake.stop()
             raise
@@ -152,7 +155,8 @@ class Worker:
         self._store.prepare()
         note_run(self._config, self._store)
         first = first_start(self._config, self._pipeline, self._late, self._store)
-        topic_id, _ = source.topic_state()
+        topic_id, numbers = source.topic_state()
+        self._truncates.topic_partitions = len(numbers)
 
         def first_offsets(new: list[int], first_run: bool) -> dict[int, tuple[int, str]]:
             # A partition that was added later is read from its beginning: nothing in it was ever skipped on purpose.

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.errors import Halt
 from ingestd.rows import join, split, without
@@ -13,6 +15,7 @@ from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused, Unknown
 from ingestd.stores.store import LedgerKey, Store, Transaction
 from ingestd.worker.counting import counts_by_partition
 from ingestd.worker.limits import DeadLetterLimit
+from ingestd.worker.truncates import at_truncate
 
 _UNKNOWN_FAULTS_BEFORE_SPLIT = 3
 _NO_FAULT = RowFault("", "", False)
@@ -76,6 +79,7 @@ class Writer:
         limit: Callable[[int], DeadLetterLimit],
         board: Committed,
         follower: Follower | None = None,
+        truncate: Callable[[Transaction], None] = lambda tx: None,
     ):
         self._store = store
         self._sink = sink
@@ -84,6 +88,7 @@ class Writer:
         self._limits: dict[int, DeadLetterLimit] = {}
         self._board = board
         self._follower = follower
+        self._truncate = truncate
         self._ladder: Ladder | None = None
         self._ways: tuple[Way, ...] = ()
         self._unknown: Counter[tuple[int, int]] = Counter()
@@ -104,6 +109,9 @@ class Writer:
         self._attach()
         rows = batch.rows
         assert self._ladder is not None
+        if rows.truncates:
+            self._around_truncate(rows)
+            return
         way: Way | None = self._ladder.first()
         fault = _NO_FAULT
         while way is not None:
@@ -121,6 +129,18 @@ class Writer:
                 return
         self._halves(rows, fault)
 
+    def _around_truncate(self, rows: Rows) -> None:
+        """What lies before the first truncate, the truncate, and the rest, each in a transaction of its own."""
+        place = rows.truncates[0]
+        before, rest = at_truncate(rows, place, 0)
+        if before.tiles:
+            self.commit(self._sink.prepare(before))
+        alone, rest = at_truncate(rest, place, 1)
+        alone = structs.replace(alone, truncates=[], ignored=[*alone.ignored, place])
+        self._attempt(self._sink.prepare(alone), Way.DIRECT, self._truncate)
+        if rest.tiles:
+            self.commit(self._sink.prepare(rest))
+
     def _attach(self) -> None:
         with self._store.deciding():
             self._sink.attach(self._store.open())
@@ -128,10 +148,12 @@ class Writer:
             self._ways = self._sink.ways()
             self._ladder = Ladder(self._ways)
 
-    def _attempt(self, batch: Prepared, way: Way) -> None:
+    def _attempt(self, batch: Prepared, way: Way, first: Callable[[Transaction], None] | None = None) -> None:
         rows = batch.rows
         with self._store.transaction(rows.tiles, self.epochs) as tx:
-            outcome = self._sink.write(batch, tx, way)
+            if first is not None:
+                first(tx)
+            outcome = self._sink.write(batch, tx, way) if first is None else Outcome(Counts(), [])
             dead = rows.dead + outcome.dead
             counts = counts_by_partition(rows, outcome)
             self._check_limits(rows, outcome, counts)

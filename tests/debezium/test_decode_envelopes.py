@@ -12,7 +12,7 @@ from ingestd.batch import DELETES, presence_of
 from ingestd.config.options import Column
 from ingestd.decode.decoder import make_decoder
 from ingestd.errors import Halt
-from ingestd.worker.truncates import halting_at_truncates
+from ingestd.worker.truncates import TruncateOrder
 from tests.debezium.changes import chunk_of, compact, copy_of, decoded, event, field, key_of, reasons
 
 WORDS = [
@@ -103,13 +103,17 @@ def test_a_truncate_is_carried_and_never_passed_over() -> None:
     assert (rows.columns.num_rows, rows.dead, rows.ignored) == (1, [], [])
 
 
-def test_a_worker_halts_the_partition_at_a_truncate_and_not_without_one() -> None:
-    decode = halting_at_truncates(COPY, make_decoder(COPY))
+def test_a_worker_halts_at_a_truncate_in_one_of_several_partitions_only() -> None:
+    order = TruncateOrder(COPY)
+    decode = order.watching(make_decoder(COPY))
+    order.topic_partitions = 2
     good = event("c", {"id": 1, "name": "Ada"})
     assert decode(chunk_of([good])).columns.num_rows == 1
     with pytest.raises(Halt, match=r"offset 101: .*truncated") as halted:
         decode(chunk_of([good, event("t"), good]))
     assert halted.value.partitions == (3,)
+    order.topic_partitions = 1
+    assert decode(chunk_of([good, event("t"), good])).truncates == [(3, 101)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""The copy of a source's table in PostgreSQL, growing with it. Knows no records and no lease."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg import sql
+
+from ingestd.config import options as cfg
+from ingestd.schema.sqlite import sqlite_type
+from ingestd.schema.types import parse_type
+from ingestd.stores.source_tables import Growth, SourceTable
+from ingestd.stores.statements import load_statements
+
+_SQL = load_statements("source_tables.sql")
+_LOCK_TIMEOUT = "2s"
+"""While ALTER TABLE waits for its lock, every other session waits behind it."""
+_SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7310578114)"
+"""That of the ledger's own tables: CREATE .. IF NOT EXISTS is not race-free."""
+
+
+class PostgresSourceTables:
+    """See `ingestd.stores.source_tables.SourceTables`."""
+
+    def __init__(self, pipeline: cfg.Pipeline):
+        self._table = sql.Identifier(*pipeline.table.name.split(".", 1))
+        self._name = pipeline.table.name
+        self._create = pipeline.table.create
+        self._values = {"pipeline": pipeline.name, "topic": pipeline.topic, "table_name": pipeline.table.name}
+
+    def read(self, connection: Any) -> SourceTable | None:
+        """What is remembered. Commits."""
+        with connection.cursor() as cursor:
+            found = self._read(cursor)
+            connection.commit()
+        return found
+
+    def _read(self, cursor: Any) -> SourceTable | None:
+        if not cursor.execute(_SQL["exists"]).fetchone()[0]:
+            return None
+        row = cursor.execute(_SQL["read"], self._values).fetchone()
+        return None if row is None else _remembered(row)
+
+    def grow(
+        self,
+        connection: Any,
+        grown: Callable[[SourceTable | None], Growth],
+        defaults: Callable[[Sequence[str]], Mapping[str, Any]],
+    ) -> Growth:
+        """Change the copy, when it is there, and remember that. Commits."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+            cursor.execute(_SCHEMA_LOCK)
+            if not cursor.execute(_SQL["exists"]).fetchone()[0]:
+                cursor.execute(_SQL["create"])
+            growth = grown(self._read(cursor))
+            if self._name:
+                self._change(cursor, growth, defaults([name for name, _ in growth.added]))
+            texts = {
+                "columns": msgspec.json.encode(growth.table.columns).decode(),
+                "key": msgspec.json.encode(growth.table.key).decode(),
+            }
+            cursor.execute(_SQL["remember"], self._values | texts)
+            connection.commit()
+        return growth
+
+    def _change(self, cursor: Any, growth: Growth, defaults: Mapping[str, Any]) -> None:
+        exists = cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (self._table.as_string(),)).fetchone()[0]
+        if not exists:
+            self._make_schema(cursor)
+            return
+        changes = [
+            sql.SQL("ADD COLUMN IF NOT EXISTS {} {}{}").format(
+                sql.Identifier(name), _type(kind), _default(kind, defaults.get(name))
+            )
+            for name, kind in growth.added
+        ] + [
+            sql.SQL("ALTER COLUMN {0} TYPE {1} USING {0}::{1}").format(sql.Identifier(name), _type(kind))
+            for name, kind in growth.widened
+        ]
+        if changes:
+            cursor.execute(sql.SQL("ALTER TABLE {} ").format(self._table) + sql.SQL(", ").join(changes))
+
+    def _make_schema(self, cursor: Any) -> None:
+        """The schema of a table that is about to be made; no privilege is needed when it is there."""
+        schema, dot, _ = self._name.partition(".")
+        if not self._create or not dot:
+            return
+        found = cursor.execute("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", (schema,)).fetchone()[0]
+        if not found:
+            cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _remembered(row: tuple[str, str]) -> SourceTable:
+    columns = msgspec.json.decode(row[0], type=tuple[tuple[str, str], ...])
+    return SourceTable(columns, msgspec.json.decode(row[1], type=tuple[str, ...]))
+
+
+def _type(kind: str) -> Any:
+    written = parse_type(kind).pg_type  # a name out of the table of types, never out of an event
+    return sql.SQL(written)
+
+
+def _default(kind: str, array: Any) -> Any:
+    """A DEFAULT clause for the one value of `array`."""
+    if array is None:
+        return sql.SQL("")
+    parsed = parse_type(kind)
+    if parsed.is_array:
+        value: Any = _array_text(msgspec.json.decode(sqlite_type(parsed).values(array)[0]))
+    else:
+        value = array[0].as_py() if parsed.scalar in ("bool", "bytea") else str(sqlite_type(parsed).values(array)[0])
+    return sql.SQL(" DEFAULT {}::{}").format(sql.Literal(value), _type(kind))
+
+
+def _array_text(elements: Sequence[Any]) -> str:
+    """PostgreSQL's own notation: {"a","b",NULL}."""
+    written = []
+    for element in elements:
+        text = ("t" if element else "f") if isinstance(element, bool) else str(element)
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        written.append("NULL" if element is None else f'"{escaped}"')
+    return "{" + ",".join(written) + "}"

@@ -1,0 +1,96 @@
+"""Tables that follow a source's table: what the ledger remembers of them and what has to change, for every store alike.
+
+Knows no database and no lease. What is remembered and the table itself change in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from ingestd.config.options import Column
+from ingestd.decode.debezium.types import covers
+from ingestd.errors import Halt
+from ingestd.schema.types import MAX_PRECISION, ColumnType, parse_type
+
+
+class SourceTable(Struct, frozen=True):
+    """The copy's columns as the ledger remembers them: names and contract types in table order, and the key."""
+
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+
+
+class Growth(Struct, frozen=True):
+    """From what is remembered to what the latest events need."""
+
+    table: SourceTable
+    added: tuple[tuple[str, str], ...] = ()
+    widened: tuple[tuple[str, str], ...] = ()
+
+
+class SourceTables(Protocol):
+    """The copy of one topic's source table, on connections as its store opens them."""
+
+    def read(self, connection: Any) -> SourceTable | None:
+        """What is remembered; None before the first event. Commits."""
+        ...
+
+    def grow(
+        self,
+        connection: Any,
+        grown: Callable[[SourceTable | None], Growth],
+        defaults: Callable[[Sequence[str]], Mapping[str, Any]],
+    ) -> Growth:
+        """Change the copy, when it is there, as `grown` of what is remembered says, and remember that. Commits.
+
+        `defaults` gives an Arrow array of one value for those of the added columns that the source fills in: rows that
+        are already here had that value at the source without a further event.
+        Raises what the driver raises, a lock that is not to be had within two seconds among it; Halt.
+        """
+        ...
+
+
+def grown(known: SourceTable | None, columns: Sequence[Column], key: Sequence[str], where: str) -> Growth:
+    """What the copy needs for events with `columns`; nothing is ever dropped or narrowed.
+
+    Raises: Halt for what cannot follow by itself, `where` (topic and table) in the message.
+    """
+    if known is None:
+        return Growth(SourceTable(tuple((column.name, column.type) for column in columns), tuple(key)))
+    if set(known.key) != set(key):
+        mend = "make a new copy: another table.name and another pipeline name, read from the beginning"
+        raise Halt(f"{where}: the source's primary key is now ({', '.join(key)}), not ({', '.join(known.key)}); {mend}")
+    types = dict(known.columns)
+    added, widened = [], []
+    for column in columns:
+        stored = types.get(column.name)
+        if stored is None:
+            added.append((column.name, column.type))
+        elif not covers(parse_type(stored), parse_type(column.type)):
+            widened.append((column.name, _wider(stored, column, where)))
+    types.update(widened)
+    types.update(added)
+    return Growth(SourceTable(tuple(types.items()), known.key), tuple(added), tuple(widened))
+
+
+def _wider(stored: str, column: Column, where: str) -> str:
+    """The type that takes what is stored and what comes."""
+    have, seen = parse_type(stored), parse_type(column.type)
+    if covers(seen, have):
+        return column.type
+    both = _numeric_of_both(have, seen)
+    if both is not None:
+        return both
+    mend = f"give the copy's column another type by hand, or drop it ({column.name}), then reload (HUP)"
+    raise Halt(f"{where}: column {column.name} is {stored} here and {column.type} at the source by now; {mend}")
+
+
+def _numeric_of_both(have: ColumnType, seen: ColumnType) -> str | None:
+    if have.is_array or seen.is_array or not have.scalar == seen.scalar == "numeric":
+        return None
+    scale = max(have.args[1], seen.args[1])
+    whole = max(have.args[0] - have.args[1], seen.args[0] - seen.args[1])
+    return f"numeric({whole + scale},{scale})" if whole + scale <= MAX_PRECISION else None
