@@ -14,6 +14,7 @@ from ingestd.channel import Channel
 from ingestd.commands.arguments import add_config
 from ingestd.config.file import load, redact
 from ingestd.config.options import Config, with_addresses
+from ingestd.config.topics import named_topics
 from ingestd.errors import ConfigError, ExitCode, StartupError
 from ingestd.planning import WorkerPlan
 from ingestd.signals import Stop
@@ -221,7 +222,8 @@ def _create_topics(config: Config) -> None:
     def create() -> int:
         from ingestd.source.topics import create_missing_topics
 
-        made = create_missing_topics(config.kafka, _topics(config), EMBEDDED_PARTITIONS)
+        topics = _topics(config)
+        made = create_missing_topics(config.kafka, topics, EMBEDDED_PARTITIONS) if topics else []
         for topic in made:
             log.info("topic created", topic=topic, partitions=EMBEDDED_PARTITIONS)
         return int(ExitCode.OK)
@@ -231,4 +233,5 @@ def _create_topics(config: Config) -> None:
 
 
 def _topics(config: Config) -> Sequence[str]:
-    return sorted({pipeline.topic for pipeline in config.pipeline})
+    """What a pattern means comes by itself; Kafka would refuse its name."""
+    return sorted({topic for pipeline in config.pipeline for topic in named_topics(pipeline)})

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.commands.run import _topics
 from ingestd.config.file import load
-from ingestd.config.options import Pipeline, Table
+from ingestd.config.options import Config, Kafka, Pipeline, Store, Table
 from ingestd.config.topics import for_topic, has_many_topics, memory_name, pipelines_of, reads_topic, subscriptions
 from ingestd.errors import ConfigError
 
@@ -106,3 +107,12 @@ def test_patterns_with_tables_of_their_own_are_accepted(tmp_path: Path) -> None:
     for name in NAMES:
         lines = ['topic = "cdc.public.*, other"', f'table = {{ name = "{name}", create = true }}']
         assert problems(tmp_path, *lines, 'dead_letters = { topic = "dead" }') == []
+
+
+def test_an_embedded_broker_gets_the_topics_that_are_named_and_no_pattern() -> None:
+    config = Config(
+        kafka=Kafka(bootstrap_servers="embedded", group_id="g"),
+        store=Store(url="sqlite:///x.db"),
+        pipeline=(pipeline("orders, cdc.*"), pipeline("sales", name="q")),
+    )
+    assert _topics(config) == ["orders", "sales"]
