@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from psycopg import sql
 
 from ingestd.config import options as cfg
-from ingestd.schema.sqlite import sqlite_type
 from ingestd.schema.types import parse_type
 from ingestd.stores.source_tables import Growth, SourceTable
 from ingestd.stores.statements import load_statements
@@ -105,19 +105,22 @@ def _default(kind: str, array: Any) -> Any:
     """A DEFAULT clause for the one value of `array`."""
     if array is None:
         return sql.SQL("")
-    parsed = parse_type(kind)
-    if parsed.is_array:
-        value: Any = _array_text(msgspec.json.decode(sqlite_type(parsed).values(array)[0]))
-    else:
-        value = array[0].as_py() if parsed.scalar in ("bool", "bytea") else str(sqlite_type(parsed).values(array)[0])
-    return sql.SQL(" DEFAULT {}::{}").format(sql.Literal(value), _type(kind))
+    parsed, value = parse_type(kind), array[0].as_py()
+    written = _array_text(value, parsed.scalar) if parsed.is_array else _text(value, parsed.scalar)
+    return sql.SQL(" DEFAULT {}::{}").format(sql.Literal(written), _type(kind))
 
 
-def _array_text(elements: Sequence[Any]) -> str:
+def _text(value: Any, scalar: str) -> str:
+    """A value as PostgreSQL reads it in a quoted literal of its type."""
+    if scalar == "bytea":
+        return f"\\x{value.hex()}"
+    return str(UUID(bytes=value)) if isinstance(value, bytes) else str(value)
+
+
+def _array_text(elements: Sequence[Any], scalar: str) -> str:
     """PostgreSQL's own notation: {"a","b",NULL}."""
     written = []
     for element in elements:
-        text = ("t" if element else "f") if isinstance(element, bool) else str(element)
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        escaped = "" if element is None else _text(element, scalar).replace("\\", "\\\\").replace('"', '\\"')
         written.append("NULL" if element is None else f'"{escaped}"')
     return "{" + ",".join(written) + "}"
