@@ -16,7 +16,7 @@ from ingestd.embedded.kafka import KafkaServer
 from ingestd.errors import ExitCode
 from ingestd.stores.open import open_store
 from ingestd.stores.store import LedgerKey
-from ingestd.worker.evolution import Evolution
+from ingestd.worker.evolution import Evolution, NewFields
 from tests.fix_servers import MakeTopic, Produce
 from tests.sinks.contracts import ask
 from tests.worker.worker_process import WorkerProcess
@@ -183,7 +183,7 @@ def test_a_record_of_many_new_fields_does_not_fill_the_log(tmp_path: Path) -> No
     ledger.prepare()
     with structlog.testing.capture_logs() as lines:
         evolution = Evolution(store, pipeline, structlog.get_logger())
-        evolution.absorb(ledger, {f"f{n}": "int8" for n in range(20_000)})
+        evolution.absorb(ledger, NewFields({f"f{n}": "int8" for n in range(20_000)}))
     ledger.close()
     ignored = [line for line in lines if line["log_level"] == "warning"]
     assert len(ignored) == 21 and ignored[-1]["fields"] == 19_880
