@@ -89,6 +89,6 @@ class Lake(Options, frozen=True, kw_only=True):
     ducklake: Annotated[
         str | None,
         Meta(
-            description="Also keep a DuckLake catalogue in the store, under this schema (PostgreSQL) or file (SQLite store): a snapshot for every roll, committed in the same transaction.",
+            description="Also keep a DuckLake catalogue in the store, in this schema of PostgreSQL (an SQLite store has it in its own file): a snapshot for every roll, committed in the same transaction. Pipelines may share one.",
         ),
     ] = None

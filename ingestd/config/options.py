@@ -172,6 +172,13 @@ class Status(Options, frozen=True, kw_only=True):
     stalled_after: Annotated[
         Secs, Meta(description="/readyz fails when a partition with lag has committed nothing for this long.")
     ] = Secs(60)
+    lake_max_rows: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Rows of one answer of /lake/<pipeline> at most.")
+    ] = 100_000
+    lake_timeout: Annotated[Secs, Meta(description="How long an answer of /lake may take, to its last row.")] = Secs(30)
+    lake_memory: Annotated[
+        Bytes, Meta(description="Memory for the rows of one answer of /lake; two are made at a time at most.")
+    ] = Bytes(256 * 1024 * 1024)
 
     def __post_init__(self) -> None:
         if self.token is not None:

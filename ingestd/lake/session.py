@@ -38,6 +38,10 @@ class Refused(StartupError):
     """The query itself is at fault: it is wrong, would write, or needs more than it may take."""
 
 
+class TooMuch(Refused):
+    """The query needs more memory, or more temporary files, than it may take."""
+
+
 class Session:
     """One query's DuckDB: `show` the files, `lock` it, then `ask`. Its memory and its spilled rows end with it."""
 
@@ -103,7 +107,7 @@ class Session:
         try:
             self._answer(f"SELECT * FROM (\n{body}\n){rows}" if self._described(body) else _limited(body, rows), values)
         except duckdb.OutOfMemoryException as error:
-            raise Refused(f"the answer needs more memory or temporary disk than it may take: {_first(error)}") from None
+            raise TooMuch(f"the answer needs more memory or temporary disk than it may take: {_first(error)}") from None
         except (duckdb.IOException, duckdb.InternalException):
             raise
         except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:

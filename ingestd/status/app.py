@@ -18,6 +18,7 @@ from ingestd.config.options import Config
 from ingestd.status.access import Access, Guard
 from ingestd.status.exposition import BoardCollector
 from ingestd.status.health import Reason, liveness, readiness
+from ingestd.status.lake_read import lake_routes
 from ingestd.status.sampler import Snapshot
 from ingestd.status.view import status_view
 
@@ -68,6 +69,7 @@ def make_app(config: Config, access: Access, sources: Sources) -> Starlette:
         "/readyz": readyz,
     }.items():
         routes.append(Route(path, endpoint, methods=["GET"]))
+    routes += lake_routes(config)
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
 

@@ -168,13 +168,20 @@ function pipelineCard(pipeline) {
   const scroll = element("div", undefined, "scroll");
   scroll.append(table);
   card.append(scroll);
-  if (pipeline.lake) card.append(element("p", lakeLine(pipeline), "quiet"));
+  if (pipeline.lake) card.append(lakeLink(pipeline));
   return card;
 }
 
 function into(pipeline) {
   const lake = pipeline.lake ? `lake ${pipeline.lake.path}` : "";
   return [pipeline.table, lake].filter(Boolean).join(" and ");
+}
+
+function lakeLink(pipeline) {
+  const line = element("p", `${lakeLine(pipeline)} `, "quiet"), link = element("a", "first rows");
+  link.href = `/lake/${encodeURIComponent(pipeline.name)}?limit=100`;
+  line.append(link);
+  return line;
 }
 
 function lakeLine(pipeline) {
