@@ -35,7 +35,7 @@ class Past:
         if self._gate is not None:
             with store.deciding():
                 self._gate.attach(store.open())
-        with store.side_transaction(keep=False) as tx:
+        with store.side_transaction() as tx:
             dead = self._dead_places(tx.cursor, self._key, rows.tiles, topic_ids)
             fates = np.zeros(len(rows.records), np.int8)
             if dead:

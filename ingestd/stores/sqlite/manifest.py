@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
+from ingestd.config.store_url import sqlite_lock_path
 from ingestd.stores.manifest import LakeFile
 from ingestd.stores.sqlite.file import begin
+from ingestd.stores.sqlite.turns import Turns
 from ingestd.stores.statements import load_statements
 
 _SQL = {name: text.decode() for name, text in load_statements("lake.sql").items()}
@@ -28,6 +30,7 @@ class SqliteManifest:
 
     def __init__(self, pipeline: str):
         self._pipeline = pipeline
+        self._turns: Turns | None = None
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Create the tables that are missing."""
@@ -58,8 +61,13 @@ class SqliteManifest:
         return cursor.execute(_SQL["sqlite_replace_files"], {**self._ids(removed), "by": by}).rowcount
 
     def mark_settled(self, connection: sqlite3.Connection, ids: Collection[int]) -> None:
-        """These files are where readers look. Commits."""
-        if ids:
+        """These files are where readers look. Commits, when it is this worker's turn to write."""
+        if not ids:
+            return
+        if self._turns is None:
+            paths = {name: path for _, name, path in connection.execute("PRAGMA database_list")}
+            self._turns = Turns(sqlite_lock_path(paths["main"]))
+        with self._turns.turn():
             begin(connection).execute(_SQL["sqlite_mark_settled"], self._ids(ids))
             connection.execute("COMMIT")
 

@@ -162,7 +162,7 @@ class SqliteStore:
     def side_transaction(self, keep: bool = True) -> Iterator[Transaction]:
         """A transaction that moves no cursor and needs no claim; without `keep` it is rolled back at its end."""
         connection = self.open()
-        with self.deciding() as phase:
+        with self._turns.turn(), self.deciding() as phase:
             cursor = begin(connection)
             yield Transaction(cursor, {}, dict(cursor.execute(SQL["replay_below"], self._key.params()).fetchall()))
             phase.append("commit")
