@@ -63,7 +63,7 @@ class Pending:
         self.nbytes += batch.nbytes
 
     def take_largest(self) -> Iterator[Group]:
-        """The groups of the directories that have most rows, at least half of all rows together."""
+        """The groups of the directories that have most rows, at least a third of all rows together."""
         largest_first = np.argsort(self._rows, kind="stable")[::-1]
         enough = int(np.searchsorted(np.cumsum(self._rows[largest_first]), (self.rows + 2) // 3)) + 1
         chosen = np.zeros(len(self._rows), np.bool_)

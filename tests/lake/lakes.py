@@ -44,7 +44,9 @@ def rows_of(columns: pa.RecordBatch, start: int = 0, partition: int = 0) -> Rows
 
 def of_partitions(*parts: Rows) -> Rows:
     """Several partitions' rows as one batch."""
-    columns = pa.Table.from_batches([part.columns for part in parts]).combine_chunks().to_batches()[0]
+    # Of no rows at all a table gives no batch.
+    joined = pa.Table.from_batches([part.columns for part in parts]).combine_chunks().to_batches()
+    columns = joined[0] if joined else parts[0].columns
     tiles = [tile for part in parts for tile in part.tiles]
     return Rows(tiles, columns, [record for part in parts for record in part.records], [], 0)
 
