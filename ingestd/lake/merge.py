@@ -140,7 +140,7 @@ def _batches(place: Place, sources: Sequence[Source], schema: pa.Schema, tick: T
             with closing(place.read(source.file.key)) as opened:
                 # Not read ahead: a whole row group of every column would be in memory.
                 parquet = pq.ParquetFile(opened, pre_buffer=False, page_checksum_verification=True)
-                for batch in parquet.iter_batches(_BATCH_ROWS):
+                for batch in parquet.iter_batches(_BATCH_ROWS, use_threads=False):
                     rows += batch.num_rows
                     tick(batch.num_rows)
                     yield _widened(batch, schema)
