@@ -208,6 +208,7 @@ function show(status) {
   document.body.classList.remove("stale");
   health(status.ready ? "ready" : "not ready", status.ready ? "good" : "bad");
   byId("clock").textContent = `${new Date(status.at_ms).toLocaleTimeString()} · ${status.version}`;
+  byId("clock").title = status.run_id ? `run ${status.run_id}` : "";
   showTotals(status.total);
   // Somebody is marking text to copy it, a command perhaps: do not take it away under the mouse.
   if (!getSelection().isCollapsed) return;

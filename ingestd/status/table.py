@@ -94,7 +94,8 @@ def _sums(total: Json) -> str:
 def _head(status: Json) -> str:
     moment = datetime.fromtimestamp(status["at_ms"] / 1000).strftime("%H:%M:%S")
     state = "ready" if status["ready"] else "not ready"
-    return f"ingestd {clean(status['version'])}  {moment}  {state}  {_sums(status['total'])}"
+    run = f"  run {clean(status['run_id'])}" if status.get("run_id") else ""
+    return f"ingestd {clean(status['version'])}{run}  {moment}  {state}  {_sums(status['total'])}"
 
 
 def _title(pipeline: Json) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ingestd import __version__
+from ingestd import __version__, run_id
 from ingestd.board import Lane, LaneState
 from ingestd.config.options import Pipeline
 from ingestd.status.health import Reason
@@ -114,6 +114,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     """The answer of GET /api/partitions."""
 
     version: Annotated[str, Meta(description="Version of ingestd.")]
+    run_id: Annotated[str | None, Meta(description="Id of this execution; a reload begins another.")]
     at_ms: Annotated[int, Meta(description="When the values were read, ms since 1970 UTC.")]
     ready: Annotated[bool, Meta(description="What /readyz says.")]
     reasons: Annotated[list[Reason], Meta(description="Why it is not ready.")]
@@ -129,6 +130,7 @@ def status_view(snapshot: Snapshot, pipelines: Sequence[Pipeline], reasons: list
         by_pipeline[reading.pipeline].append(reading)
     return StatusView(
         version=__version__,
+        run_id=run.run_id if (run := run_id.current()) else None,
         at_ms=snapshot.at_ms,
         ready=not reasons,
         reasons=reasons,
