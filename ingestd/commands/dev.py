@@ -91,7 +91,7 @@ def _serve(args: argparse.Namespace) -> int:
 def _capture(stack: Stack) -> None:
     """Every table of every schema, also one that is made later; what happens from now on cannot be missed."""
     source = DebeziumSource(
-        _CONNECTOR, stack.debezium.source_url, tables=(r"[^.]+\..+",), prefix=_PREFIX, publish_all=True
+        _CONNECTOR, stack.debezium.source_url, tables=(r"[^.]+\..+",), prefix=_PREFIX, publish_all=True, schemas=True
     )
     stack.debezium.connectors.put(source.name, source.config())
     stack.debezium.connectors.wait_running(source.name, _CAPTURE_SECS)
