@@ -123,7 +123,8 @@ def test_crm_events_are_written_once_each_and_a_replay_adds_none(
     produce(
         "crm.events.raw", [crm_event(refused, event_type="Not A Type"), crm_event(refused, payload={})], partition=0
     )
-    environment = variables(kafka, database)
+    files = {"CRM_LAKE": f"{tmp_path}/lake", "CRM_DEAD_LETTERS": f"{tmp_path}/dead"}
+    environment = variables(kafka, database) | files
     file = example("crm", tmp_path)
 
     def everything() -> list[Any]:
