@@ -17,6 +17,9 @@ from ingestd.lake.writer import LakeWriter
 from tests.lake.lakes import MemoryManifest, pipeline, roll, rows_of
 from tests.lake.test_writer import COLUMNS, batch
 
+# The first one may build the object store.
+pytestmark = pytest.mark.timeout(900)
+
 STAGED = "_staging/p/t-0/x.parquet.staged"
 FINAL = "d=a%2F%20~/x.parquet"
 
