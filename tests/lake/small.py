@@ -21,8 +21,8 @@ from tests.sinks.contracts import decoded, pipeline_of, records_of
 COLUMNS = {"id": "int8", "kind": "text", "amount": "numeric(10,2)"}
 
 
-def lake_pipeline(root: Path, columns: dict[str, str] | None = None, **lake: Any) -> cfg.Pipeline:
-    """A pipeline with a lake at `root`, by kind."""
+def lake_pipeline(root: Path | str, columns: dict[str, str] | None = None, **lake: Any) -> cfg.Pipeline:
+    """A pipeline with a lake at `root`, a directory or an S3 URL, by kind."""
     options = {"partition_by": ["kind"], "sort_by": ["amount"], "compact": {"min_files": 2}, **lake}
     return pipeline_of(columns or COLUMNS, mode="append", lake={"path": str(root), **options})
 
