@@ -131,6 +131,13 @@ def lake(args: argparse.Namespace) -> int:
     return measure(args)
 
 
+def lake_run(args: argparse.Namespace) -> int:
+    """Measure a pipeline with a lake only."""
+    from bench.lake_run import measure
+
+    return measure(args)
+
+
 def cdc(args: argparse.Namespace) -> int:
     """Measure Debezium, and ingestd behind it."""
     from bench.cdc import measure
@@ -186,6 +193,13 @@ def make_parser() -> argparse.ArgumentParser:
     parquet.add_argument("--rounds", type=int, default=5, metavar="R", help="rounds, every second in reverse order (5)")
     parquet.add_argument("--directory", metavar="DIR", help="where the files go (default: the system's temporary one)")
     parquet.set_defaults(run=lake)
+    whole = commands.add_parser(
+        "lake-run",
+        help="measure the daemon from Kafka into a lake, beside raw consume and write_table of the same rows",
+    )
+    whole.add_argument("--rows", type=int, default=2_000_000, metavar="N", help="transactions (default: 2,000,000)")
+    whole.add_argument("--rounds", type=int, default=5, metavar="R", help="rounds, every second in reverse order (5)")
+    whole.set_defaults(run=lake_run)
     return parser
 
 

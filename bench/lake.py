@@ -30,7 +30,7 @@ from ingestd.lake.writer import LakeWriter
 
 BATCH_ROWS = 25_000
 _CHUNK_ROWS = 2_000
-_COLUMNS = (
+COLUMNS = (
     *(("tx_id", "varchar"), ("user_id", "varchar"), ("amount", "numeric(10,2)"), ("currency", "varchar(3)")),
     *(("merchant", "varchar(255)"), ("category", "varchar(100)"), ("timestamp", "timestamptz")),
     *(("source_system", "text"), ("transaction_type", "text"), ("processing_time_ms", "int4")),
@@ -76,14 +76,14 @@ class _Record:
 
 def pipeline(root: Path, **lake: Any) -> cfg.Pipeline:
     """Transactions into a lake alone."""
-    column = [{"name": name, "type": kind, "required": True} for name, kind in _COLUMNS]
+    column = [{"name": name, "type": kind, "required": True} for name, kind in COLUMNS]
     given = {"name": "bench", "topic": "bench", "column": column, "lake": {"path": str(root), **lake}}
     return convert(given, cfg.Pipeline)
 
 
-def decoded(count: int, seed: int = 7) -> list[Rows]:
-    """Batches of rows, as a worker has them."""
-    made, decode = Transactions(spare_users(seed), seed), make_decoder(pipeline(Path("x")))
+def decoded(count: int, seed: int = 7, start: int | None = None) -> list[Rows]:
+    """Batches of rows, as a worker has them; `start` is the time of the first, epoch seconds."""
+    made, decode = Transactions(spare_users(seed), seed, start), make_decoder(pipeline(Path("x")))
     batches = []
     for start in range(0, count, BATCH_ROWS):
         parts = []

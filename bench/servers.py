@@ -19,8 +19,9 @@ from ingestd.embedded.stack import start_stack
 
 PARTITIONS = 4
 BAD_SHARE = 0.01
-_SEED = 1
-_START = 1_767_225_600
+SEED = 1
+START = 1_767_225_600
+"""Of the transactions in every topic: the same ones each time."""
 
 
 class Servers(NamedTuple):
@@ -69,10 +70,10 @@ def load_transactions(servers: Servers, messages: int, bad_kind: str | None = No
     Raises: Problem when the broker did not take all of them.
     """
     topic = f"transactions-{messages}" + (f"-bad-{bad_kind}" if bad_kind else "")
-    good: Messages = Transactions(spare_users(_SEED), _SEED, _START)
+    good: Messages = Transactions(spare_users(SEED), SEED, START)
     made = good
     if bad_kind:
-        made = Hostile(good, Fields("amount", "merchant"), BAD_SHARE, kinds_named(bad_kind), _SEED)
+        made = Hostile(good, Fields("amount", "merchant"), BAD_SHARE, kinds_named(bad_kind), SEED)
     admin = broker.connect(servers.properties)
     if not broker.partition_count(admin, topic):
         broker.create_topic(admin, topic, PARTITIONS)
