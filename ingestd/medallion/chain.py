@@ -98,6 +98,12 @@ class Chain:
         with self._store.deciding():
             return self._runs.end(self._store.open(), run_id, status)
 
+    def __enter__(self) -> Chain:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._store.close()
 

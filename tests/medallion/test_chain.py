@@ -12,6 +12,9 @@ from ingestd.config import options as cfg
 from ingestd.medallion.current import Merged, Refused
 from ingestd.medallion.tables import current_root
 from ingestd.medallion.workroom import Workroom
+from ingestd.stores.medallion import CurrentLedger, CurrentTable
+from ingestd.stores.open import open_medallion, open_store
+from ingestd.stores.store import LedgerKey
 from tests.medallion.conftest import Made, contents, current, stage
 from tests.medallion.source import TOPIC, UNAVAILABLE, Customers, Runs, bronze
 
@@ -277,3 +280,41 @@ def test_values_that_never_came_are_null_and_counted(tmp_path: Path, runs: Runs,
     assert _merged(make()).missing == 1
     rows: dict[Any, dict[str, Any]] = current(tmp_path)
     assert rows == {1: {"id": 1, "name": "Ada", "notes": None}}
+
+
+@pytest.mark.parametrize("merges", [1, 2])
+def test_a_value_from_before_a_delete_never_comes_back(tmp_path: Path, runs: Runs, make: Make, merges: int) -> None:
+    """The create after the delete was a dead letter; the update after it brings no notes."""
+    source = Customers()
+    source.create(5, name="old", notes="of the deleted row")
+    if merges == 2:
+        runs.past(source.take())
+        make()
+    source.delete(5)
+    source.create(5, name="moved here", notes=UNAVAILABLE)
+    source.update(5, name="Eve")
+    runs.past(source.take())
+    units, (merged,) = make()
+    assert units[0].dead == 1
+    assert isinstance(merged, Merged) and merged.missing == 1
+    assert current(tmp_path) == {5: {"id": 5, "name": "Eve", "notes": None}}
+
+
+def test_of_two_merges_of_one_version_the_ledger_takes_one(metadata: cfg.Store) -> None:
+    store = open_store(metadata, LedgerKey("bronze", TOPIC))
+    store.prepare()
+    statements = open_medallion(metadata)
+    statements.prepare(store.open())
+    ledger = CurrentLedger(statements, "bronze")
+    first = CurrentTable(table="t", version=1, rows=5)
+    for taken in (True, False):
+        with store.side_transaction() as tx:
+            assert ledger.publish(tx.cursor, first, ["r"] if taken else []) is taken
+    second = CurrentTable(table="t", version=2)
+    with store.side_transaction() as tx:
+        assert not ledger.publish(tx.cursor, second, []), "version 1 is not in place yet"
+    ledger.settle(store.open(), first)
+    with store.side_transaction() as tx:
+        assert ledger.publish(tx.cursor, second, ["s"])
+    assert ledger.merged(store.open(), "t") == {"r", "s"}
+    store.close()
