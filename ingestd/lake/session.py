@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
@@ -17,9 +16,12 @@ from msgspec import Struct
 
 from ingestd.errors import StartupError
 from ingestd.lake.readable import Readable
+from ingestd.lake.temporary import TemporaryDirectory
 from ingestd.lake.view import quoted, select_all
 
 VIEW = "lake"
+SPILL = "ingestd-query-"
+"""Of the directory for spilled rows; what a killed process left of one is removed by the next."""
 _ANSWER = "answer of ingestd"
 _BANNED = frozenset({"enable_logging", "disable_logging", "query"})
 """Functions with effects: a log that cannot be written ends DuckDB's process; `query` would hide them in a text."""
@@ -49,12 +51,12 @@ class Session:
         self._limits = limits
 
     def __enter__(self) -> Session:
-        self._spill = tempfile.TemporaryDirectory(prefix="ingestd-query-")
+        self._spill = TemporaryDirectory(SPILL)
         self._connection = duckdb.connect(
             config={
                 "memory_limit": f"{self._limits.memory_bytes}B",
                 "threads": str(self._limits.threads or min(8, os.cpu_count() or 1)),
-                "temp_directory": self._spill.name,
+                "temp_directory": str(self._spill.path),
                 "max_temp_directory_size": f"{self._limits.spill_bytes}B",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -63,13 +65,15 @@ class Session:
             }
         )
         self._connection.execute("SET TimeZone = 'UTC'")
+        # Where Python has no script (-c, a notebook) DuckDB draws it into standard output, among the rows.
+        self._connection.execute("SET enable_progress_bar = false")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        self._spill.cleanup()
+        self._spill.remove()
 
     def show(self, source: Readable, empty: pa.Schema) -> None:
         """A view of the files' rows; `empty` are its columns when there is no file.

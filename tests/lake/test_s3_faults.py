@@ -2,10 +2,7 @@
 
 import http.server
 import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,11 @@ import pytest
 
 from ingestd.errors import Halt, Retryable
 from ingestd.lake.s3 import S3Place
-from ingestd.lake.spool import Spool, remove_leftovers
 from tests.fix_proxy import Proxy
 from tests.fix_s3 import QUICK, S3Server
+
+# The first one may build the object store.
+pytestmark = pytest.mark.timeout(900)
 
 STAGED = "_staging/p/t-0/x.parquet.staged"
 FINAL = "d=a/x.parquet"
@@ -243,27 +242,3 @@ def test_a_profile_names_credentials_and_endpoint(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_PROFILE", "lake")
     assert S3Place(s3_url).identity("id") == "id"
-
-
-def test_the_spool_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = "import time; from ingestd.lake.spool import Spool; s = Spool(); print(s.create('a/b'), flush=True)"
-    code += "; time.sleep(60)"
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        path = Path(child.stdout.readline().strip())
-        assert path.exists() and remove_leftovers(tmp_path) == 0
-        child.kill()
-    assert path.exists()
-    (tmp_path / "ingestd-lake-young").mkdir()
-    (tmp_path / "ingestd-lake-old").mkdir()
-    os.utime(tmp_path / "ingestd-lake-old", (time.time() - 3600,) * 2)
-    assert remove_leftovers(tmp_path) == 2
-    assert [found.name for found in tmp_path.iterdir()] == ["ingestd-lake-young"]
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    spool = Spool()
-    assert spool.create("a/b").exists()
-    del spool
-    assert [found.name for found in tmp_path.iterdir()] == ["ingestd-lake-young"]
