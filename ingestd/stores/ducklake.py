@@ -35,6 +35,10 @@ class Dialect(Protocol):
         """Execute one statement with ":name" parameters, lists among them; its rows, if any."""
         ...
 
+    def run_many(self, cursor: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute one statement for each row, without waiting in between."""
+        ...
+
     def is_there(self, cursor: Any) -> bool:
         """Whether the catalogue has its tables."""
         ...
@@ -150,11 +154,7 @@ class DuckLake:
         if added:
             known = adapt(change, [footer.columns for _, footer in added])
             partitions = partition_id(change, known, self._partitions)
-            next_row_id: Any = change.run("table_stats", table_id=change.table_id)[0][0]
-            for entry, footer in added:
-                self._add(change, known, partitions, entry, footer, next_row_id)
-                next_row_id += entry.rows
-            self._count(change, [entry for entry, _ in added])
+            self._add(cursor, change, known, partitions, added)
             change.said.append(f"inserted_into_table:{change.table_id}")
         self._finish(change)
         self._last = cursor, change.snapshot
@@ -187,45 +187,39 @@ class DuckLake:
 
     def _add(
         self,
+        cursor: Any,
         change: Change,
         known: dict[str, Known],
         partitions: int | None,
-        entry: Entry,
-        footer: Described,
-        row_id: int,
+        added: Sequence[tuple[Entry, Described]],
     ) -> None:
-        mapped = mapping_id(change, known, footer.columns)
-        values = self._partition_values(entry) if partitions is not None else None
-        file_id = change.take_file_id()
-        ids = {"file_id": file_id, "table_id": change.table_id}
-        change.run(
-            "add_file",
-            **ids,
-            snapshot=change.snapshot,
-            path=entry.key,
-            rows=entry.rows,
-            nbytes=entry.nbytes,
-            footer_size=footer.footer_size,
-            row_id_start=row_id,
-            partition_id=None if values is None else partitions,
-            mapping_id=mapped,
-        )
-        for number, value in enumerate(values or ()):
-            change.run("add_partition_value", **ids, number=number, value=value)
-        for column in footer.columns:
-            mine = known[column.name]
-            # Bounds of a column whose type was widened would be read as the new type's.
-            if column.nulls is not None and mine.type == column.type:
-                change.run(
-                    "add_file_stats",
-                    **ids,
-                    column_id=mine.column_id,
-                    nbytes=column.nbytes,
-                    values=column.values,
-                    nulls=column.nulls,
-                    min=column.low,
-                    max=column.high,
-                )
+        mappings: dict[tuple[str, ...], int] = {}
+        rows: dict[str, list[dict[str, Any]]] = {"add_file": [], "add_file_stats": [], "add_partition_value": []}
+        next_row_id: Any = change.run("table_stats", table_id=change.table_id)[0][0]
+        for entry, footer in added:
+            names = tuple(column.name for column in footer.columns)
+            if names not in mappings:
+                mappings[names] = mapping_id(change, known, footer.columns)
+            values = self._partition_values(entry) if partitions is not None else None
+            ids = {"file_id": change.take_file_id(), "table_id": change.table_id}
+            file = {
+                "path": entry.key,
+                "rows": entry.rows,
+                "nbytes": entry.nbytes,
+                "footer_size": footer.footer_size,
+                "row_id_start": next_row_id,
+                "partition_id": None if values is None else partitions,
+                "mapping_id": mappings[names],
+            }
+            rows["add_file"].append(ids | {"snapshot": change.snapshot} | file)
+            rows["add_file_stats"] += [ids | stats for stats in _stats(known, footer)]
+            rows["add_partition_value"] += [ids | {"number": n, "value": one} for n, one in enumerate(values or ())]
+            next_row_id += entry.rows
+        for name, values_of in rows.items():
+            if values_of:
+                self._dialect.run_many(cursor, self._sql[name], values_of)
+        count, nbytes = (sum(getattr(entry, what) for entry, _ in added) for what in ("rows", "nbytes"))
+        change.run("add_table_stats", table_id=change.table_id, rows=count, new_rows=count, nbytes=nbytes)
 
     def _partition_values(self, entry: Entry) -> list[str] | None:
         """None when the directory does not tell them: of null and empty ones, and of those that were cut."""
@@ -237,10 +231,6 @@ class DuckLake:
             unquote(value) if one.transform == "identity" else str(int(value))
             for one, value in zip(self._partitions, found, strict=True)
         ]
-
-    def _count(self, change: Change, entries: Sequence[Entry]) -> None:
-        rows, nbytes = sum(entry.rows for entry in entries), sum(entry.nbytes for entry in entries)
-        change.run("add_table_stats", table_id=change.table_id, rows=rows, new_rows=rows, nbytes=nbytes)
 
     def _remove(self, change: Change, paths: Sequence[str]) -> None:
         """End the files' time; what no snapshot shows any more goes, an hour after the last one that did."""
@@ -261,3 +251,19 @@ class DuckLake:
         names = ("schema_version", "next_catalog_id", "next_file_id")
         change.run(f"{verb}_snapshot", snapshot=change.snapshot, **{name: getattr(change, name) for name in names})
         change.run(f"{verb}_snapshot_changes", snapshot=change.snapshot, changes=",".join(change.said))
+
+
+def _stats(known: dict[str, Known], footer: Described) -> list[dict[str, Any]]:
+    """Counts and bounds of the columns that have them, unless the table's type is another by now."""
+    return [
+        {
+            "column_id": known[column.name].column_id,
+            "nbytes": column.nbytes,
+            "values": column.values,
+            "nulls": column.nulls,
+            "min": column.low,
+            "max": column.high,
+        }
+        for column in footer.columns
+        if column.nulls is not None and known[column.name].type == column.type
+    ]

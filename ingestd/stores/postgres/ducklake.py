@@ -37,6 +37,10 @@ class PostgresDuckLake:
         cursor.execute(_PARAMETER.sub(r"%(\1)s", statement).encode(), values)
         return cursor.fetchall() if cursor.description else []
 
+    def run_many(self, cursor: psycopg.Cursor[Any], statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute one statement for each row, without waiting in between."""
+        cursor.executemany(_PARAMETER.sub(r"%(\1)s", statement).encode(), rows)
+
     def is_there(self, cursor: psycopg.Cursor[Any]) -> bool:
         """Whether the schema has the catalogue's tables."""
         (found,) = cursor.execute("SELECT to_regclass(%s)", (f"{self._quoted}.ducklake_metadata",)).fetchone() or (

@@ -30,6 +30,10 @@ class SqliteDuckLake:
         plain = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
         return cursor.execute(statement, plain).fetchall()
 
+    def run_many(self, cursor: sqlite3.Cursor, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute one statement for each row."""
+        cursor.executemany(statement, rows)
+
     def is_there(self, cursor: sqlite3.Cursor) -> bool:
         """Whether the file has the catalogue's tables."""
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'ducklake_metadata'"
