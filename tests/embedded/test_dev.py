@@ -81,7 +81,7 @@ def test_dev_with_debezium_captures_a_table_that_is_made_later(server_directory:
                 connection.execute("CREATE TABLE later (id int PRIMARY KEY)")
                 connection.execute("INSERT INTO later VALUES (7)")
             (event,) = events(told["Kafka"][1], "cdc.public.later", 1)
-                assert (event.op, event.key["payload"]) == ("c", {"id": 7})
+            assert (event.op, event.key["payload"]) == ("c", {"id": 7})
             _, _, _, login, url = told["Connect"]
             connect = Connectors(url.removesuffix("/connectors/source/status"), *login.split(":"))
             assert connect.states("source") == ["RUNNING", "RUNNING"]
