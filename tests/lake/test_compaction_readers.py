@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ingestd.config import options as cfg
 from ingestd.lake.readable import Vanished, readable
-from tests.lake.small import SmallLake, lake_pipeline, ledger_of
+from tests.lake.small import SmallLake, lake_pipeline, ledger_of, with_lake
 
 Read = Callable[[], tuple[int, int]]
 """How many rows there are, and how many of them are different."""
@@ -87,14 +88,18 @@ def test_no_reader_gets_a_wrong_count_while_files_are_settled_and_merged(lake: S
     ]
     for reader in readers:
         reader.start()
+    # What was merged is large enough to stay: every exchange has files that are not replaced.
+    target = cfg.Bytes(int(2.2 * max(file.nbytes for file in lake.files())))
+    pipeline = with_lake(lake.pipeline, compact=cfg.Compaction(min_files=3, target_bytes=target))
     merged = 0
     while min(reader.right for reader in readers) < 25 or merged < 8:
         for _ in range(3):
             committed += 100
             lake.fill(1, rows=50)
             shown = lake.rows
-        merged += len(lake.compact())
+        merged += len(lake.compact(lake.compactor(pipeline)))
     for reader in readers:
         reader.end()
     assert [reader.wrong for reader in readers] == [[], []]
+    assert max(len(lake.on_disk(f"kind={kind}")) for kind in "ab") > 3
     assert lake.ids() == lake.manifest_ids() == list(range(1, lake.rows + 1))

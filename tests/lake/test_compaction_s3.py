@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def lake(s3_url: str, tmp_path: Path) -> Iterator[SmallLake]:
-    options = {"compact": {"min_files": 2, "readers": "manifest"}}
-    one = SmallLake(f"sqlite:///{tmp_path}/ledger.db", lake_pipeline(s3_url, **options))
+    pipeline = lake_pipeline(s3_url, compact={"min_files": 2, "readers": "manifest"})
+    one = SmallLake(f"sqlite:///{tmp_path}/ledger.db", pipeline)
     one.fill(3)
     yield one
     one.close()
