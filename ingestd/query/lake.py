@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 from msgspec import Struct
 
 from ingestd.config import options as cfg
+from ingestd.lake.engine import require_duckdb
 from ingestd.query.read import Answer, Row
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def write_arrow(question: Question, out: IO[bytes]) -> None:
 
 
 def _asking(question: Question) -> AbstractContextManager[LakeAnswer]:
+    require_duckdb()
     from ingestd.lake.ask import asking
     from ingestd.lake.session import VIEW, Limits
 

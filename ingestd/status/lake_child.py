@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from ingestd.config.options import Pipeline, Store
 from ingestd.errors import IngestdError
+from ingestd.lake.engine import require_duckdb
 from ingestd.status.lake_question import BadQuestion, Question, statement
 
 NICE = 5
@@ -54,6 +55,7 @@ def main(given: IO[bytes], out: IO[bytes]) -> None:
     threading.Thread(target=_end_with_parent, args=(given.fileno(),), daemon=True).start()
     os.nice(NICE)
     try:
+        require_duckdb()
         _list(order, out) if order.question is None else _rows(order, order.question, out)
     except BrokenPipeError:
         pass
@@ -68,11 +70,15 @@ def _end_with_parent(given: int) -> None:
 
 
 def _status(error: IngestdError) -> int:
+    if isinstance(error, BadQuestion):
+        return 400
+    if "ingestd.lake.session" not in sys.modules:
+        return 503
     from ingestd.lake.session import Refused, TooMuch
 
     if isinstance(error, TooMuch):
         return 413
-    return 400 if isinstance(error, BadQuestion | Refused) else 503
+    return 400 if isinstance(error, Refused) else 503
 
 
 def _fail(out: IO[bytes], status: int, said: str) -> None:

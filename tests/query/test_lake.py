@@ -224,3 +224,12 @@ def test_words_that_contradict_each_other(
     file = lake_config(tmp_path, f"sqlite:///{tmp_path}/ledger.db")
     assert main(["query", "--config", str(file), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_without_duckdb_the_command_that_installs_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestd.lake.engine.find_spec", lambda name: None)
+    file = lake_config(tmp_path, f"sqlite:///{tmp_path}/ledger.db")
+    assert main(["query", "--config", str(file), "--lake"]) == ExitCode.STARTUP
+    assert "pip install 'ingestd[lake]'" in capsys.readouterr().err
