@@ -106,11 +106,15 @@ def only(rows: Rows, keep: Sequence[bool] | Flags) -> Rows:
 
 def places(rows: Rows) -> tuple[NDArray[np.int32], Ints]:
     """Partition and offset of every record of `rows`."""
-    records = rows.records
-    offsets = np.fromiter((record.offset() for record in records), np.int64, len(records))
+    return partitions_of(rows), np.fromiter((record.offset() for record in rows.records), np.int64, len(rows.records))
+
+
+def partitions_of(rows: Rows) -> NDArray[np.int32]:
+    """Partition of every record of `rows`; asked of the records, 0.07 us each, only where there are several."""
+    count = len(rows.records)
     if len(rows.tiles) == 1:
-        return np.full(len(records), rows.tiles[0].partition, np.int32), offsets
-    return np.fromiter((record.partition() for record in records), np.int32, len(records)), offsets
+        return np.full(count, rows.tiles[0].partition, np.int32)
+    return np.fromiter((record.partition() for record in rows.records), np.int32, count)
 
 
 def arrival(partitions: NDArray[np.int32], offsets: Ints) -> Ints | None:

@@ -6,8 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pyarrow as pa
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from ingestd.batch import Rows, Tile
 from ingestd.config import options as cfg
@@ -17,8 +19,10 @@ from ingestd.lake.pending import Group, Pending
 from ingestd.lake.place import Place
 from ingestd.lake.schema import FileSchema
 from ingestd.lake.together import together
-from ingestd.rows import places
+from ingestd.rows import partitions_of
 from ingestd.stores.manifest import LakeFile
+
+Partitions = NDArray[np.int32]
 
 _GUESSED_RATIO = 0.4
 """Of bytes in a file to bytes in memory, until some are in a file."""
@@ -111,8 +115,10 @@ class LakeWriter:
         self._sealed.pop(partition, None)
         self._open(partition, start, epoch)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Rows, partitions: Partitions | None = None) -> None:
         """Rows that belong into the lake, in any order of partitions; `rows.tiles` say how far they reach.
+
+        `partitions` is that of each row, where it is known already.
 
         Raises: ValueError when a tile does not start where the partition's open one ends; Retryable or Halt of the
         disk.
@@ -125,7 +131,7 @@ class LakeWriter:
         if rows.columns.num_rows:
             batch = rows.columns.select(list(self._schema.names))
             codes, directories = self._layout.directories(rows.columns)
-            for partition, keep in _by_partition(rows):
+            for partition, keep in _by_partition(rows, partitions):
                 part, part_codes = (batch, codes) if keep is None else (batch.filter(keep), codes[keep.to_numpy(False)])
                 opened = self._tiles[partition]
                 opened.pending.add(part, part_codes, directories)
@@ -253,12 +259,12 @@ class LakeWriter:
         )
 
 
-def _by_partition(rows: Rows) -> Iterator[tuple[int, pa.BooleanArray | None]]:
+def _by_partition(rows: Rows, partitions: Partitions | None) -> Iterator[tuple[int, pa.BooleanArray | None]]:
     """Each partition with rows, and which are its rows; None: all."""
     if len(rows.tiles) == 1:
         yield rows.tiles[0].partition, None
         return
-    partitions, _ = places(rows)
+    partitions = partitions_of(rows) if partitions is None else partitions
     for tile in rows.tiles:
         mine = partitions == tile.partition
         if mine.any():

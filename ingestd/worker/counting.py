@@ -2,7 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
+
 from ingestd.batch import Counts, Outcome, Rows
+from ingestd.rows import partitions_of
 
 _FATES = ("updated", "stale", "folded", "duplicates", "deleted", "passed", "inserted")
 
@@ -16,10 +19,8 @@ def counts_by_partition(rows: Rows, outcome: Outcome) -> dict[int, Counts]:
     dead = Counter(letter.partition for letter in rows.dead + outcome.dead)
     late = Counter(letter.partition for letter in outcome.dead)
     ignored = Counter(partition for partition, _ in rows.ignored)
-    if len(rows.tiles) == 1:
-        delivered = Counter({rows.tiles[0].partition: len(rows.records)})
-    else:
-        delivered = Counter(record.partition() for record in rows.records)
+    found, numbers = np.unique(partitions_of(rows), return_counts=True)
+    delivered = Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
     left = {fate: int(getattr(outcome.counts, fate)) for fate in _FATES}
     counts = {}
     for tile in sorted(rows.tiles):

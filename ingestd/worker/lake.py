@@ -19,7 +19,7 @@ from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import remove_leftovers, settle
 from ingestd.lake.writer import LakeWriter
-from ingestd.rows import cut, only, places
+from ingestd.rows import cut, only, partitions_of, places
 from ingestd.stores.faults import RowsRefused
 from ingestd.stores.manifest import LAKE_GROUP, Manifest
 from ingestd.stores.open import open_store
@@ -162,8 +162,12 @@ class LakeGroup:
 
     def _add(self, rows: Rows, fates: Fates | None) -> None:
         self._is_whole = False
-        self._writer.add(rows if fates is None else only(rows, fates == KEPT))
-        partitions = places(rows)[0] if len(rows.tiles) > 1 else None
+        partitions = partitions_of(rows) if len(rows.tiles) > 1 else None
+        if fates is None:
+            self._writer.add(rows, partitions)
+        else:
+            kept = fates == KEPT
+            self._writer.add(only(rows, kept), None if partitions is None else partitions[kept])
         for tile in rows.tiles:
             p = tile.partition
             self._tiles[p] = Tile(p, self._tiles[p].start, tile.end)
