@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from ingestd.embedded.kafka import KafkaServer
 from tests.e2e.running import catch_up, ingestd, run_daemon
 from tests.e2e.test_examples import example, fetch, variables
-from tests.e2e.test_record_examples import crm_event
+from tests.e2e.test_record_examples import EVENTS, EXPECTED, crm_event, rewind
 from tests.fault.daemon import Daemon
 from tests.fix_servers import MakeTopic, Produce
 
@@ -164,3 +165,30 @@ def test_crm_killed_again_and_again_neither_loses_nor_doubles_an_event_in_table_
     crm.catch_up()
     assert [str(row[0]) for row in crm.table()[0]] == sorted(ids)
     crm.check_lake(ids)
+
+
+def test_prescribers_readme_gives_silver_as_parquet_equal_to_the_table_also_after_a_replay(
+    kafka: KafkaServer, topic: MakeTopic, produce: Produce, tmp_path: Path
+) -> None:
+    topic(1, name="prescriber_events")
+    produce("prescriber_events", EVENTS)
+    file = example("prescribers", tmp_path)
+    readme = (file.parent / "README.md").read_text()
+    (section,) = re.findall(r"```toml\n(\[pipeline\.lake\].*?)```", readme, re.DOTALL)
+    (query,) = re.findall(r"```sql\n(SELECT .*?)```", readme, re.DOTALL)
+    file.write_text(file.read_text() + section.replace("lake/", f"{tmp_path}/lake/"))
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "PRESCRIBERS_STORE": f"sqlite:///{tmp_path}/silver.db",
+    }
+    for _ in range(2):
+        code, daemon = catch_up(file, environment)
+        assert code == 0, daemon.log()
+        words = ("query", "--config", file, "--lake", "--format", "json", "--sql", query)
+        answer = ingestd(*words, env=os.environ | environment)
+        assert answer.returncode == 0, answer.stderr
+        silver = [tuple(row.values()) for row in json.loads(answer.stdout) if row["npi"] != "equal"]
+        assert silver == [row for row in EXPECTED if row[0] != "equal"]
+        history = duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/lake/prescribers/**/*.parquet'").fetchall()
+        assert history == [(len(EVENTS) - 2,)], "two of the events are invalid"
+        rewind(file, environment)
