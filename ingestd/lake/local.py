@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingestd.errors import Halt
+from ingestd.errors import Halt, Retryable
 from ingestd.lake.faults import fault, faults
 from ingestd.lake.place import IDENTITY, STAGING, Listed
 
@@ -35,6 +35,8 @@ class LocalPlace:
         self._root = Path(path).absolute()
         self._durable: set[Path] = set()
         """Directories whose own entry is on the disk, as far as this process knows."""
+        self._lake_id = ""
+        """What the root said when it was asked last."""
 
     @property
     def url(self) -> str:
@@ -65,6 +67,9 @@ class LocalPlace:
                 os.rename(scratch, path)
             _fsync(path)
             _fsync(path.parent)
+            # Read for every file: a disk that was unmounted leaves an empty directory, which takes files as well.
+            if self._lake_id and _identity(self._root / IDENTITY) != self._lake_id:
+                raise Retryable(f"{self._root}: is no longer the directory of lake {self._lake_id}; not mounted?")
 
     def publish(self, staged: str, key: str) -> bool:
         source, target = self._at(staged), self._at(key)
@@ -127,9 +132,9 @@ class LocalPlace:
     def identity(self, wanted: str) -> str:
         path = self._root / IDENTITY
         with faults(f"{path}: read or make"):
-            found = _identity(path)
-            if found or not wanted or not self._is_empty():
-                return found
+            self._lake_id = _identity(path)
+            if self._lake_id or not wanted or not self._is_empty():
+                return self._lake_id
             self._make(self._root / STAGING)
             with tempfile.NamedTemporaryFile(dir=self._root / STAGING, prefix=".identity-") as made:
                 made.write(json.dumps({"lake_id": wanted}).encode() + b"\n")
@@ -139,7 +144,8 @@ class LocalPlace:
                 with contextlib.suppress(FileExistsError):
                     os.link(made.name, path)
             _fsync(self._root)
-            return _identity(path)
+            self._lake_id = _identity(path)
+            return self._lake_id
 
     def abort_orphaned_uploads(self, older_than_secs: float) -> int:
         return 0
