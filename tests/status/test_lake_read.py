@@ -5,7 +5,11 @@ import http.client
 import io
 import json
 import os
+import pickle
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -15,9 +19,10 @@ import pytest
 from msgspec import structs
 
 from ingestd.board import Board, Slot, SlotCell
-from ingestd.config.options import Bytes, Config, Secs, Status
+from ingestd.config.options import Bytes, Config, Secret, Secs, Status
 from ingestd.lake.ask import asking
 from ingestd.lake.session import Limits, Session
+from ingestd.status.lake_child import Order
 from ingestd.status.lake_question import BadQuestion, read_question, statement
 from tests.query.lakes import MadeLake, event, lake_config
 from tests.status.boards import make_config
@@ -265,6 +270,20 @@ def test_no_answer_outlives_a_killed_status_server(tmp_path: Path) -> None:
     response.close()
     connection.close()
     made.close()
+
+
+def test_an_answer_that_waits_ends_with_its_parent(made: MadeLake) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = Secret(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d")
+        order = pickle.dumps(Order(structs.replace(made.config.store, url=url), [made.pipeline], None, 1 << 28))
+        command = [sys.executable, "-m", "ingestd.status.lake_child"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdin is not None
+            child.stdin.write(len(order).to_bytes(8, "big") + order)
+            child.stdin.flush()
+            with silent.accept()[0]:  # it waits for a word of the server
+                child.stdin.close()
+                assert child.wait(20) == 1
 
 
 def children_of(pid: int) -> list[int]:
