@@ -88,8 +88,8 @@ class Rows(Struct):
     """(partition, offset) of change events that empty the whole table: what lies before is gone, the rest stays.
     Whoever writes the rows has to apply them in this order, or to halt; they are never passed over."""
     source_schema: SourceSchema | None = None
-    """Of change events with cdc.columns = "from_events": the source's table, as the last of the records describe it
-    whose columns or key are not the pipeline's. These rows lack what the pipeline has no column for (without columns
+    """Of change events with cdc.columns = "from_events": the source's table, as the first of the records describe
+    it whose columns or key are not the pipeline's. These rows lack what the pipeline has no column for (without columns
     there are no rows at all), so they must not be written: first its columns become those of `source_schema` too, then
     the chunk is decoded again by the pipeline with them. A column that the decoder was told to ignore is not told of
     again."""

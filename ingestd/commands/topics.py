@@ -48,10 +48,11 @@ def one_topic(config: "Config", pipeline: "Pipeline", topic: str | None) -> "Pip
 
 
 def _concrete(config: "Config", pipeline: "Pipeline", empty: bool = False) -> "list[Pipeline]":
+    from ingestd.stores.known_columns import with_known_columns
     from ingestd.stores.topics import concrete, ledger_topics
 
     known = ledger_topics(config.store, pipeline.name) if has_many_topics(pipeline) else []
     found = concrete(config, pipeline, known)
     if not found and not empty:
         raise StartupError(f"pipeline {pipeline.name}: no topic of {pipeline.topic} was read yet; run it once first")
-    return found
+    return with_known_columns(config.store, found)

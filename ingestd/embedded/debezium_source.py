@@ -15,6 +15,9 @@ _FIXED = {
     "retriable.restart.connector.wait.ms": "1000",
     "poll.interval.ms": "50",
     "topic.creation.default.replication.factor": "1",
+    # Connect writes a column's default in place of null unless it is told not to.
+    "key.converter.replace.null.with.default": "false",
+    "value.converter.replace.null.with.default": "false",
 }
 
 

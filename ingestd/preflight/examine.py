@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from msgspec import structs
+
 from ingestd.config.file import redact
 from ingestd.config.options import Config
 from ingestd.config.store_url import is_sqlite_url
 from ingestd.config.topics import has_many_topics
-from ingestd.preflight.findings import Finding
-from ingestd.preflight.topics import by_topic
+from ingestd.preflight.findings import Finding, State
+from ingestd.preflight.topics import by_topic, known_pipelines
+from ingestd.stores.known_columns import waits_for_columns
+
+_MOST_WAITING = 50
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -25,9 +30,16 @@ def examine(config: Config) -> Iterator[Finding]:
     for found in examine_kafka(config):
         yield _plain(found, config)
     concrete = by_topic(config, find_topics(config) or {}) if any(map(has_many_topics, config.pipeline)) else config
-    for part in (examine_registry, _store(config)):
-        for found in part(concrete):
-            yield _plain(found, config)
+    for found in examine_registry(concrete):
+        yield _plain(found, config)
+    known = known_pipelines(concrete)
+    waiting = [one for one in known.pipeline if waits_for_columns(one)]
+    rest = structs.replace(known, pipeline=tuple(one for one in known.pipeline if one not in waiting))
+    for found in _store(config)(rest):
+        yield _plain(found, config)
+    for one in waiting if len(waiting) < _MOST_WAITING else ():
+        said = "its columns come from its first event"
+        yield Finding(State.OK, f"table {one.table.name}" if one.has_table() else f"topic {one.topic}", said)
     for found in examine_lakes(config):
         yield _plain(found, config)
 

@@ -16,7 +16,9 @@ from ingestd.config.topics import (
     reads_topic,
     topics_of,
 )
+from ingestd.errors import StartupError
 from ingestd.preflight.findings import Finding, State
+from ingestd.stores.known_columns import with_known_columns
 
 LONGEST_NAME_BYTES = 63
 
@@ -29,6 +31,14 @@ def by_topic(config: Config, found: Mapping[str, Sequence[int]]) -> Config:
         topics = topics_of(config.pipeline, pipeline, found) if many else [pipeline.topic]
         concrete += [for_topic(pipeline, topic) for topic in topics]
     return structs.replace(config, pipeline=tuple(concrete))
+
+
+def known_pipelines(config: Config) -> Config:
+    """`config` with the columns of live copies that the ledger remembers; without a ledger there are none."""
+    try:
+        return structs.replace(config, pipeline=tuple(with_known_columns(config.store, config.pipeline)))
+    except StartupError:  # no ledger yet, or what is wrong is found elsewhere
+        return config
 
 
 def examine_topics(config: Config, found: Mapping[str, Sequence[int]]) -> Iterator[Finding]:

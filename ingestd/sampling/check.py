@@ -10,9 +10,10 @@ from ingestd.decode.decoder import make_decoder
 from ingestd.errors import Halt, Retryable, StartupError
 from ingestd.preflight.findings import Finding, State
 from ingestd.preflight.kafka import find_topics
-from ingestd.preflight.topics import by_topic
+from ingestd.preflight.topics import by_topic, known_pipelines
 from ingestd.sampling.read import Sample, as_chunk, read_samples
 from ingestd.source.kafka import KafkaSource
+from ingestd.stores.known_columns import waits_for_columns
 from ingestd.stores.open import is_sqlite
 from ingestd.stores.store import LedgerKey
 
@@ -25,7 +26,7 @@ def try_samples(config: cfg.Config, count: int) -> Iterator[Finding]:
     """Findings on `count` records of every partition of every pipeline, decoded, written and rolled back."""
     if any(map(has_many_topics, config.pipeline)):
         config = by_topic(config, find_topics(config) or {})
-    for pipeline in config.pipeline:
+    for pipeline in known_pipelines(config).pipeline:
         try:
             yield from _try(config, pipeline, count)
         except (Retryable, Halt) as error:
@@ -41,6 +42,9 @@ def _try(config: cfg.Config, pipeline: cfg.Pipeline, count: int) -> Iterator[Fin
         source.close()
     if not any(sample.records for sample in samples):
         yield Finding(State.WARN, subject, "no records yet", "produce some and check again")
+        return
+    if waits_for_columns(pipeline):
+        yield Finding(State.OK, subject, "its columns come from its first event; run it once first")
         return
     rows = make_decoder(pipeline, config.schema_registry)(as_chunk(samples))
     if not is_sqlite(config.store):

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
-from ingestd.config.options import Column
+from ingestd.config.live_copy import live_copy
+from ingestd.config.options import Column, Pipeline
 from ingestd.decode.debezium.types import covers
 from ingestd.errors import Halt
+from ingestd.schema.source import SourceColumn
 from ingestd.schema.types import MAX_PRECISION, ColumnType, parse_type
 
 
@@ -21,6 +24,21 @@ class SourceTable(Struct, frozen=True):
 
     columns: tuple[tuple[str, str], ...]
     key: tuple[str, ...]
+    defaults: tuple[SourceColumn, ...] = ()
+    """Columns that the source filled in when it got them, as told first: events of before do not bring them."""
+
+    def texts(self) -> dict[str, str]:
+        """As `read_texts` reads it."""
+        return {name: msgspec.json.encode(getattr(self, name)).decode() for name in self.__struct_fields__}
+
+
+def read_texts(columns: str, key: str, defaults: str) -> SourceTable:
+    """What `SourceTable.texts` wrote."""
+    return SourceTable(
+        msgspec.json.decode(columns, type=tuple[tuple[str, str], ...]),
+        msgspec.json.decode(key, type=tuple[str, ...]),
+        msgspec.json.decode(defaults, type=tuple[SourceColumn, ...]),
+    )
 
 
 class Growth(Struct, frozen=True):
@@ -53,13 +71,22 @@ class SourceTables(Protocol):
         ...
 
 
-def grown(known: SourceTable | None, columns: Sequence[Column], key: Sequence[str], where: str) -> Growth:
+def grown(
+    known: SourceTable | None,
+    columns: Sequence[Column],
+    key: Sequence[str],
+    defaults: Sequence[SourceColumn],
+    where: str,
+) -> Growth:
     """What the copy needs for events with `columns`; nothing is ever dropped or narrowed.
+
+    `defaults` are the columns that the source fills in; of one that is known by now nothing changes.
 
     Raises: Halt for what cannot follow by itself, `where` (topic and table) in the message.
     """
     if known is None:
-        return Growth(SourceTable(tuple((column.name, column.type) for column in columns), tuple(key)))
+        named = tuple((column.name, column.type) for column in columns)
+        return Growth(SourceTable(named, tuple(key), tuple(defaults)))
     if set(known.key) != set(key):
         mend = "make a new copy: another table.name and another pipeline name, read from the beginning"
         raise Halt(f"{where}: the source's primary key is now ({', '.join(key)}), not ({', '.join(known.key)}); {mend}")
@@ -73,7 +100,15 @@ def grown(known: SourceTable | None, columns: Sequence[Column], key: Sequence[st
             widened.append((column.name, _wider(stored, column, where)))
     types.update(widened)
     types.update(added)
-    return Growth(SourceTable(tuple(types.items()), known.key), tuple(added), tuple(widened))
+    filled = (*known.defaults, *(column for column in defaults if column.name in dict(added)))
+    return Growth(SourceTable(tuple(types.items()), known.key, filled), tuple(added), tuple(widened))
+
+
+def copied(pipeline: Pipeline, known: SourceTable) -> Pipeline:
+    """The concrete pipeline of a copy whose columns are known."""
+    columns = tuple(Column(name=name, type=kind, required=name in known.key) for name, kind in known.columns)
+    table = structs.replace(pipeline.table, key=known.key) if pipeline.has_table() else pipeline.table
+    return live_copy(structs.replace(pipeline, column=columns, table=table))
 
 
 def _wider(stored: str, column: Column, where: str) -> str:

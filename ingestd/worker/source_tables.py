@@ -6,19 +6,17 @@ next lease reads that chunk again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from msgspec import structs
 
 from ingestd.batch import Chunk, Decode, Rows
 from ingestd.config import options as cfg
-from ingestd.config.live_copy import live_copy
-from ingestd.decode.debezium.defaults import defaults_of
+from ingestd.decode.debezium.defaults import defaults_of, fills_in, with_defaults
 from ingestd.decode.debezium.types import contract_columns
 from ingestd.errors import Halt
 from ingestd.schema.source import SourceSchema
 from ingestd.stores.open import open_source_tables
-from ingestd.stores.source_tables import Growth, SourceTable, grown
+from ingestd.stores.source_tables import Growth, SourceTable, copied, grown
 from ingestd.stores.store import Store
 from ingestd.worker.evolution import Evolution, Outgrown
 
@@ -38,13 +36,14 @@ class SourceTableCopy:
         self._pipeline = pipeline
         self._tables = open_source_tables(store, pipeline)
         self._log = log
+        self._known: SourceTable | None = None
         self.ignored: set[str] = set()
         """None: every column is followed."""
 
     def pipeline(self, store: Store) -> cfg.Pipeline:
         """The pipeline with the source's columns and key as they are remembered. Raises as `store` does."""
         with store.deciding():
-            known = self._tables.read(store.open())
+            self._known = known = self._tables.read(store.open())
         return self._pipeline if known is None else copied(self._pipeline, known)
 
     def absorb(self, store: Store, found: Outgrown) -> None:
@@ -52,41 +51,43 @@ class SourceTableCopy:
         assert isinstance(found, NewSchema)
         schema, key = found.schema, found.schema.key
         where = f"{self._pipeline.topic} ({schema.name})"
-        if key is None:
+        if key is None and self._pipeline.has_table():
             mend = "let the connector's key converter write schemas too (key.converter.schemas.enable = true)"
             raise Halt(f"{where}: the events do not tell the table's key; {mend}, and reload (HUP)")
-        if not key:
+        if not key and self._pipeline.has_table():
             mend = "give it a primary key, or leave it out of the topics"
             raise Halt(f"{where}: the source's table has no primary key, so its rows cannot be told apart; {mend}")
-        wanted = contract_columns(schema.columns, key)
+        wanted = contract_columns(schema.columns, key or ())
+
+        filled = [column for column in schema.columns if fills_in(column)]
 
         def growth_of(known: SourceTable | None) -> Growth:
-            return grown(known, wanted, key, where)
+            return grown(known, wanted, key or (), filled, where)
+
+        def defaults(names: Sequence[str]) -> Mapping[str, Any]:
+            types = {column.name: column.type for column in wanted if column.name in names}
+            return defaults_of(self._pipeline, filled, types)
 
         with store.deciding():
-            growth = self._tables.grow(
-                store.open(), growth_of, lambda names: defaults_of(self._pipeline, schema, names)
-            )
+            growth = self._tables.grow(store.open(), growth_of, defaults)
         for name, kind in (*growth.added, *growth.widened):
             self._log.info("the source's table has changed", table=self._pipeline.table.name, column=name, type=kind)
 
     def watching(self, decode: Decode) -> Decode:
-        """`decode`, raising NewSchema instead of giving rows that the copy's columns cannot take."""
+        """`decode`, raising NewSchema instead of giving rows that the copy's columns cannot take.
+
+        The rows are those of the pipeline that was asked for last.
+        """
+        known = self._known
+        defaults = defaults_of(self._pipeline, known.defaults, dict(known.columns)) if known is not None else {}
 
         def decode_or_raise(chunk: Chunk) -> Rows:
             rows = decode(chunk)
             if rows.source_schema is not None:
                 raise NewSchema(rows.source_schema)
-            return rows
+            return with_defaults(rows, defaults)
 
         return decode_or_raise
-
-
-def copied(pipeline: cfg.Pipeline, known: SourceTable) -> cfg.Pipeline:
-    """The concrete pipeline of a copy whose columns are known."""
-    columns = tuple(cfg.Column(name=name, type=kind, required=name in known.key) for name, kind in known.columns)
-    table = structs.replace(pipeline.table, key=known.key) if pipeline.has_table() else pipeline.table
-    return live_copy(structs.replace(pipeline, column=columns, table=table))
 
 
 def open_growth(store: cfg.Store, pipeline: cfg.Pipeline, log: Any) -> Evolution | SourceTableCopy:

@@ -17,7 +17,7 @@ class TruncateOrder:
         """Set at the claim, before anything is read."""
 
     def watching(self, decode: Decode) -> Decode:
-        """`decode`, raising Halt for a truncate without a place among all changes; nothing of the chunk is committed."""
+        """`decode`, raising Halt for a truncate without a place among all changes; nothing is committed."""
         if self._pipeline.cdc is None:
             return decode
 

@@ -98,9 +98,11 @@ class _ChangeDecoder:
             if known.problem is not None:
                 refused |= {change.row: (None, known.problem) for change in changes}
                 continue
-            last = changes[-1].row
-            if (news := self._news(known, chunk.records[last])) is not None and (told is None or told[0] < last):
-                told = last, news
+            # The first is told first: rows of an older version get what the source filled in for them.
+            for row in {changes[0].row, changes[-1].row}:
+                news = self._news(known, chunk.records[row])
+                if news is not None and (told is None or row < told[0]):
+                    told = row, news
             if self._pipeline.column:
                 parts += self._parts(known.version, changes, chunk.records, refused)
         part = together(parts, refused, self._marks.schema)
@@ -224,9 +226,11 @@ class _ChangeDecoder:
         schema = SourceSchema(known.source.columns, key, known.source.name)
         if key not in known.new:
             known.new[key] = {column.name for column in uncovered(schema, self._pipeline.column)}
-        if known.new[key].difference(self._ignored) or (not self._pipeline.table.key and key):
+        if known.new[key].difference(self._ignored):
             return schema
-        return None
+        # Without a key the table's rows cannot be told apart; another one halts the copy.
+        has_other = self._pipeline.has_table() and key is not None and set(key) != set(self._pipeline.table.key)
+        return schema if has_other else None
 
 
 def _id_of(value: bytes | None) -> int | None:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from psycopg import sql
 
 from ingestd.config import options as cfg
 from ingestd.schema.types import parse_type
-from ingestd.stores.source_tables import Growth, SourceTable
+from ingestd.stores.source_tables import Growth, SourceTable, read_texts
 from ingestd.stores.statements import load_statements
 
 _SQL = load_statements("source_tables.sql")
@@ -39,7 +38,7 @@ class PostgresSourceTables:
         if not cursor.execute(_SQL["exists"]).fetchone()[0]:
             return None
         row = cursor.execute(_SQL["read"], self._values).fetchone()
-        return None if row is None else _remembered(row)
+        return None if row is None else read_texts(*row)
 
     def grow(
         self,
@@ -56,11 +55,7 @@ class PostgresSourceTables:
             growth = grown(self._read(cursor))
             if self._name:
                 self._change(cursor, growth, defaults([name for name, _ in growth.added]))
-            texts = {
-                "columns": msgspec.json.encode(growth.table.columns).decode(),
-                "key": msgspec.json.encode(growth.table.key).decode(),
-            }
-            cursor.execute(_SQL["remember"], self._values | texts)
+            cursor.execute(_SQL["remember"], self._values | growth.table.texts())
             connection.commit()
         return growth
 
@@ -89,11 +84,6 @@ class PostgresSourceTables:
         found = cursor.execute("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", (schema,)).fetchone()[0]
         if not found:
             cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-
-
-def _remembered(row: tuple[str, str]) -> SourceTable:
-    columns = msgspec.json.decode(row[0], type=tuple[tuple[str, str], ...])
-    return SourceTable(columns, msgspec.json.decode(row[1], type=tuple[str, ...]))
 
 
 def _type(kind: str) -> Any:

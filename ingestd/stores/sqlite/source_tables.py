@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
 from ingestd.schema.sqlite import affinity, sqlite_type
 from ingestd.schema.types import parse_type
-from ingestd.stores.source_tables import Growth, SourceTable
+from ingestd.stores.source_tables import Growth, SourceTable, read_texts
 from ingestd.stores.sqlite.table_check import quoted
 from ingestd.stores.statements import load_statements
 
@@ -32,10 +30,7 @@ class SqliteSourceTables:
         if not connection.execute(_SQL["exists"]).fetchone()[0]:
             return None
         row = connection.execute(_SQL["read"], self._values).fetchone()
-        if row is None:
-            return None
-        columns = msgspec.json.decode(row[0], type=tuple[tuple[str, str], ...])
-        return SourceTable(columns, msgspec.json.decode(row[1], type=tuple[str, ...]))
+        return None if row is None else read_texts(*row)
 
     def grow(
         self,
@@ -54,16 +49,21 @@ class SqliteSourceTables:
         if have:
             self._add(connection, growth, have, defaults([name for name, _ in growth.added]))
             for name, kind in growth.widened:
+                self._rewrite(connection, name, dict(known.columns)[name] if known else kind, kind)
                 if affinity(have[name]) not in sqlite_type(parse_type(kind)).fits:
                     mend = "SQLite cannot change a column's type: make the copy anew under another table.name"
                     raise Halt(f"table {self._name}: column {name} ({have[name]}) cannot hold {kind} by now; {mend}")
-        texts = {
-            "columns": msgspec.json.encode(growth.table.columns).decode(),
-            "key": msgspec.json.encode(growth.table.key).decode(),
-        }
-        connection.execute(_SQL["remember"], self._values | {"table_name": self._name} | texts)
+        connection.execute(_SQL["remember"], self._values | {"table_name": self._name} | growth.table.texts())
         connection.execute("COMMIT")
         return growth
+
+    def _rewrite(self, connection: Any, name: str, old: str, new: str) -> None:
+        """Numbers with a scale have all its digits, so that equal ones are equal texts."""
+        had, has = parse_type(old), parse_type(new)
+        if had.is_array or not had.scalar == has.scalar == "numeric" or has.args[1] == had.args[1]:
+            return
+        digits = ("" if had.args[1] else ".") + "0" * (has.args[1] - had.args[1])
+        connection.execute(f"UPDATE {quoted(self._name)} SET {quoted(name)} = {quoted(name)} || ?", (digits,))
 
     def _add(self, connection: Any, growth: Growth, have: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
         for name, kind in growth.added:
