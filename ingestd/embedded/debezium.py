@@ -27,8 +27,8 @@ _PROPERTIES = {
     "rest.extension.classes": "org.apache.kafka.connect.rest.basic.auth.extension.BasicAuthSecurityRestExtension",
     "key.converter": "org.apache.kafka.connect.json.JsonConverter",
     "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-    # Connect has one request under way: with the default of 16 KiB, two events with their schema, each waits for a round
-    # trip. A schema repeated in every event is what compression is for.
+    # Connect has one request under way: with the default of 16 KiB, two events with their schema, each waits for a
+    # round trip. A schema repeated in every event is what compression is for.
     "producer.batch.size": "524288",
     "producer.linger.ms": "5",
     "producer.compression.type": "lz4",

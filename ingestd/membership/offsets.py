@@ -7,8 +7,8 @@ from ingestd.planning import TopicPartition
 def next_offsets(board: Board, assigned: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
     """The cursor of every assigned partition; with several pipelines on a topic the lowest, if all have claimed it.
 
-    Of a pipeline with a lake it is the lower of its two: a restart reads from there. Partitions not yet claimed are left
-    out.
+    Of a pipeline with a lake it is the lower of its two: a restart reads from there. Partitions not yet claimed are
+    left out.
     """
     lowest: dict[TopicPartition, int] = {}
     for lane, partition in lanes_of(board, assigned):

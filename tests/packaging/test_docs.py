@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -142,13 +143,23 @@ def test_every_exit_code_is_in_the_operations_page() -> None:
 
 @pytest.mark.parametrize(("place", "text"), list(blocks("toml")))
 def test_toml_block_loads(place: str, text: str, tmp_path: Path) -> None:
-    """A block with pipelines is a whole file; any other is laid over one."""
+    """A block with pipelines is a whole file; any other is laid over one, `[pipeline.lake]` over its first pipeline."""
     whole = next(block for _, block in blocks("toml") if "[[pipeline]]" in block)
+    if "[pipeline.lake]" in text:
+        own = ROOT / Path(place).parent
+        example = own if (own / "ingestd.toml").exists() else ROOT / "examples" / "crm"
+        whole = (example / "ingestd.toml").read_text(encoding="utf-8")
+        shutil.copytree(example, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "ingestd.toml"
     file.write_text(text if "[[pipeline]]" in text else whole)
     fragment = {} if "[[pipeline]]" in text else tomllib.loads(text)
-    overrides = [f"{path}={inline(value)}" for path, value in leaves(fragment)]
+    overrides = [f"{first_pipeline(path)}={inline(value)}" for path, value in leaves(fragment)]
     assert config_file.load(file, environ={}, overrides=overrides).pipeline
+
+
+def first_pipeline(path: str) -> str:
+    """`[pipeline.lake]` alone means that of the pipeline above it."""
+    return re.sub(r"^pipeline\.", "pipeline[0].", path)
 
 
 def inline(value: Any) -> str:
