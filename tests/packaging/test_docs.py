@@ -145,7 +145,8 @@ def test_every_exit_code_is_in_the_operations_page() -> None:
 def test_toml_block_loads(place: str, text: str, tmp_path: Path) -> None:
     """A block with pipelines is a whole file; any other is laid over one, `[pipeline.lake]` over its first pipeline."""
     whole = next(block for _, block in blocks("toml") if "[[pipeline]]" in block)
-    if "[pipeline.lake]" in text:
+    page = place.partition(":")[0]
+    if "[pipeline.lake]" in text and page != "README.md":
         own = ROOT / Path(place).parent
         example = own if (own / "ingestd.toml").exists() else ROOT / "examples" / "crm"
         whole = (example / "ingestd.toml").read_text(encoding="utf-8")
