@@ -73,19 +73,24 @@ def _gaps(books: Books, key: LedgerKey, table: str, lineage: Lineage, account: P
 def _judge(
     traced: Traced, topic: str, missing: dict[int, list[Span]], holes: int, partitions: Sequence[Partition]
 ) -> None:
-    """Offsets without a row must be as many as the duplicates that were counted and the holes that are assumed."""
+    """Offsets without a row must be as many as the duplicates and dropped letters that were counted, and the holes
+    that are assumed.
+    """
     duplicates = sum(account.fates.duplicates for account in partitions)
+    dropped = sum(account.fates.dropped for account in partitions)
     found = sum(size(spans) for spans in missing.values())
-    lost = found - duplicates - holes
+    lost = found - duplicates - dropped - holes
     names = "; ".join(f"{topic}-{p}: {written(spans)}" for p, spans in missing.items() if spans)
     if lost > 0 and lost == found:
         traced.problems.append(f"{lost} offsets are neither a row nor a dead letter: {names}")
     elif lost > 0:
-        others = [f"{duplicates} counted duplicates" if duplicates else "", f"{holes} assumed holes" if holes else ""]
-        rest = " and ".join(word for word in others if word)
+        others = {"counted duplicates": duplicates, "dropped dead letters": dropped, "assumed holes": holes}
+        rest = " and ".join(f"{number} {what}" for what, number in others.items() if number)
         traced.problems.append(f"{lost} offsets are unaccounted for, among these {found} ({rest} aside): {names}")
     elif lost < 0 and not any(account.read_again for account in partitions):
-        traced.problems.append(f"{-lost} offsets are rows although they were counted as duplicates or as no record")
+        traced.problems.append(
+            f"{-lost} offsets are rows although they were counted as duplicates, as dropped or as no record"
+        )
     elif lost < 0:
         traced.exact = False
         traced.notes.append("offsets were read again: their duplicates were counted then; those are by counts only")

@@ -54,6 +54,16 @@ def test_dead_letter_deleted_by_hand_is_named(books: MakeBooks) -> None:
     assert any("1 offsets are neither a row nor a dead letter: orders-0: 2" in p for p in one.verify().problems)
 
 
+def test_dropped_dead_letters_are_not_lost_rows(books: MakeBooks) -> None:
+    one = books(lineage=True)
+    one.commit([*records(0, 1), BAD, *records(3)])
+    one.sql("DELETE FROM ingestd.dead_letters")
+    one.sql("UPDATE ingestd.cursors SET dropped = 1")
+    assert (one.verify().problems, one.verify().proof) == ([], "per record")
+    one.sql("DELETE FROM orders WHERE id = 3")
+    assert any("among these 2 (1 dropped dead letters aside)" in problem for problem in one.verify().problems)
+
+
 def test_counted_duplicates_are_not_lost_rows(books: MakeBooks) -> None:
     one = books(lineage=True)
     one.commit(records(1, 2, 1, 2, 3))
