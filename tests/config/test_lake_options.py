@@ -67,8 +67,22 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, before: str, after: str,
         _load(tmp_path, text)
 
 
-def test_two_pipelines_do_not_share_a_root(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("lake/p/", r"is the lake of pipeline\[0\]"),
+        ("lake/p/id=1", r"is inside the lake of pipeline\[0\]"),
+        ("./lake/../lake/p/x", r"is inside the lake of pipeline\[0\]"),
+        ("lake", r"has the lake of pipeline\[0\] inside"),
+    ],
+)
+def test_two_pipelines_do_not_share_a_root(tmp_path: Path, root: str, said: str) -> None:
     pipeline = WHOLE[WHOLE.index("[[pipeline]]") :]
-    second = pipeline.replace('"p"', '"q"').replace('"t"', '"u"').replace("lake/p", "lake/p/")
-    with pytest.raises(ConfigError, match=r"is the lake of pipeline\[0\]"):
+    second = pipeline.replace('"p"', '"q"').replace('"t"', '"u"').replace("lake/p", root)
+    with pytest.raises(ConfigError, match=said):
         _load(tmp_path, WHOLE + second)
+
+
+def test_roots_beside_each_other_are_fine(tmp_path: Path) -> None:
+    pipeline = WHOLE[WHOLE.index("[[pipeline]]") :]
+    _load(tmp_path, WHOLE + pipeline.replace('"p"', '"q"').replace('"t"', '"u"').replace("lake/p", "lake/pq"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -25,9 +26,26 @@ def check_lakes(pipelines: tuple[Pipeline, ...], findings: Findings) -> None:
             if not findings.spoiled(f"{path}.{option}"):
                 findings.add(f"{path}.{option}", message)
         if pipeline.lake is not None and pipeline.lake.path is not None:
-            other = roots.setdefault(pipeline.lake.path.rstrip("/"), index)
-            if other != index:
-                findings.add(f"{path}.lake.path", f"is the lake of pipeline[{other}]; give each a root of its own")
+            root = _normal(pipeline.lake.path)
+            if problem := _root_problem(root, roots):
+                findings.add(f"{path}.lake.path", f"{problem}; give each a root of its own")
+            roots.setdefault(root, index)
+
+
+def _normal(root: str) -> str:
+    return root.rstrip("/") if root.startswith("s3://") else os.path.abspath(root)
+
+
+def _root_problem(root: str, others: dict[str, int]) -> str:
+    """Whoever reads a lake reads everything below its root."""
+    if root in others:
+        return f"is the lake of pipeline[{others[root]}]"
+    for other, index in others.items():
+        if root.startswith(f"{other}/"):
+            return f"is inside the lake of pipeline[{index}]"
+        if other.startswith(f"{root}/"):
+            return f"has the lake of pipeline[{index}] inside"
+    return ""
 
 
 def _problems(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
