@@ -115,6 +115,12 @@ class Copies:
         have = {(row[0], row[1]): row[2] for row in self.ask(f"SELECT topic, partition, next_offset FROM {name}")}
         return all(have.get(place) == end for place, end in ends.items())
 
+    def dead_letters(self) -> list[str]:
+        """Why records are in no row, each reason once."""
+        name = "ingestd_dead_letters" if self.is_sqlite else "ingestd.dead_letters"
+        found = self.ask(f"SELECT topic, column_name, reason, count(*) FROM {name} GROUP BY 1, 2, 3")
+        return [f"{row[3]} dead letters: {row[0]} {row[1]}: {row[2]}" for row in found]
+
     def log_ends(self) -> dict[tuple[str, int], int]:
         """By topic and partition."""
         consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "ends", "log_level": 2})
@@ -175,7 +181,9 @@ _OWN_FORMS = {
 def form(column: str, kind: str) -> str:
     """What a copy in PostgreSQL holds, as SQL at the source."""
     sample = SAMPLES.get(column)
-    return (sample.copied if sample and sample.copied else None) or _OWN_FORMS.get(kind, "{}")
+    if sample is None or sample.copied is None:
+        return _OWN_FORMS.get(kind, "{}")
+    return f"({sample.copied})::jsonb" if sample.contract == "jsonb" else sample.copied
 
 
 def sqlite_form(kind: str) -> str:

@@ -19,6 +19,7 @@ from ingestd.embedded.debezium_source import DebeziumSource
 from ingestd.embedded.stack import start_stack
 from tests.cdc.changes import TABLES, Changes
 from tests.cdc.copying import MARKS, Copies, Source, differences, form, open_source, sqlite_form
+from tests.fault.daemon import wait_for
 
 SQLITE_SAMPLES = ("i2", "i4", "i8", "n", "n38", "yes", "t", "vc", "c", "by", "dt", "tm", "ts", "tz", "u", "n50", "ip")
 """Types whose form in an SQLite file is that of a function of PostgreSQL."""
@@ -63,6 +64,7 @@ def fuzz(
         rounds += 1
         check = (lambda column, kind: sqlite_form(kind)) if copies.is_sqlite else form
         different = differences(copies, source, TABLES, check)
+        different += copies.dead_letters()
         different += [f"halted: {event}" for event in daemon.events("partition halted")]
         say(str(Fuzzed(changes.done, kills, rounds, different)))
     return Fuzzed(changes.done, kills, rounds, different)
@@ -84,7 +86,10 @@ def main() -> int:
         changes = Changes(source, args.seed, SQLITE_SAMPLES if args.sqlite else None)
         changes.make_tables()
         captured = DebeziumSource("fuzz", stack.debezium.source_url, prefix="fuzz", schemas=True)
-        stack.debezium.connectors.put(captured.name, captured.config())
+        connectors = stack.debezium.connectors
+        connectors.put(captured.name, captured.config())
+        # Killed before, Debezium would make its snapshot again, and nobody would tell of deletes.
+        wait_for(lambda: connectors.noted(captured.name), "the end of the snapshot")
         url = f"sqlite:///{directory}/copy.db" if args.sqlite else stack.postgres_url
         copies = Copies(directory, stack.bootstrap_servers, captured.prefix, url)
         daemon = copies.start()
