@@ -118,7 +118,7 @@ def _run(stack: Stack, source: DebeziumSource, rows: int) -> Iterator[tuple[str,
         changes, records = _change(connection, rows)
         connectors.put(source.name, source.config())
         yield "Debezium, changes", watch.until(records, "changes").of(changes / records)
-    copied = run_copy(stack, TOPIC, rows + records)
+    copied = run_copy(stack, TOPIC, rows + records, source.schemas)
     yield "ingestd, live copy", Rate(copied.per_sec, copied.cpu_us).of((rows + changes) / (rows + records))
 
 

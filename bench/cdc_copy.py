@@ -30,20 +30,27 @@ enabled = false
 [[pipeline]]
 name = "copy"
 topic = "{topic}"
+{how}
+"""
+_DECLARED = """
 column = [
-  {{ name = "id", type = "int8", required = true }},
-  {{ name = "owner", type = "uuid", required = true }},
-  {{ name = "name", type = "text", required = true }},
-  {{ name = "status", type = "text" }},
-  {{ name = "price", type = "numeric(12,2)" }},
-  {{ name = "quantity", type = "int4" }},
-  {{ name = "is_open", type = "bool" }},
-  {{ name = "weight", type = "float8" }},
-  {{ name = "made_at", type = "timestamptz", required = true }},
-  {{ name = "day", type = "date" }},
+  { name = "id", type = "int8", required = true },
+  { name = "owner", type = "uuid", required = true },
+  { name = "name", type = "text", required = true },
+  { name = "status", type = "text" },
+  { name = "price", type = "numeric(12,2)" },
+  { name = "quantity", type = "int4" },
+  { name = "is_open", type = "bool" },
+  { name = "weight", type = "float8" },
+  { name = "made_at", type = "timestamptz", required = true },
+  { name = "day", type = "date" },
 ]
-table = {{ name = "public.items", mode = "upsert", key = ["id"], create = true }}
-cdc = {{}}
+table = { name = "public.items", mode = "upsert", key = ["id"], create = true }
+cdc = {}
+"""
+_FROM_EVENTS = """
+table = { name = "public.items", mode = "upsert", create = true }
+cdc = { columns = "from_events" }
 """
 
 
@@ -54,8 +61,8 @@ class Copied(NamedTuple):
     cpu_us: float
 
 
-def run_copy(stack: Stack, topic: str, records: int) -> Copied:
-    """Apply all of them.
+def run_copy(stack: Stack, topic: str, records: int, from_events: bool) -> Copied:
+    """Apply all of them; `from_events`: the columns come from the events, which bring their schema.
 
     Raises: Problem when the daemon ends early, or the copy is not equal to the source.
     """
@@ -65,7 +72,10 @@ def run_copy(stack: Stack, topic: str, records: int) -> Copied:
     ):
         config, log = Path(made) / "ingestd.toml", Path(made) / "ingestd.log"
         config.touch(mode=0o600)
-        config.write_text(_CONFIG.format(bootstrap=stack.bootstrap_servers, url=stack.postgres_url, topic=topic))
+        how = _FROM_EVENTS if from_events else _DECLARED
+        config.write_text(
+            _CONFIG.format(bootstrap=stack.bootstrap_servers, url=stack.postgres_url, topic=topic, how=how)
+        )
         command = [sys.executable, "-c", "import sys; from ingestd.cli import main; sys.exit(main())"]
         with open(log, "wb") as said:
             daemon = subprocess.Popen(

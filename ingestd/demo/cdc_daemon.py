@@ -15,35 +15,12 @@ url = "{store_url}"
 listen = "127.0.0.1:{status_port}"
 
 [[pipeline]]
-name = "customers"
-topic = "shop.public.customers"
-column = [
-  {{ name = "id", type = "int8", required = true }},
-  {{ name = "name", type = "text", required = true }},
-  {{ name = "email", type = "text" }},
-  {{ name = "credit", type = "numeric(12,2)", required = true }},
-  {{ name = "profile", type = "jsonb" }},
-  {{ name = "since", type = "date", required = true }},
-]
-table = {{ name = "public.customers", mode = "upsert", key = ["id"], create = true }}
-cdc = {{}}
-
-[[pipeline]]
-name = "orders"
-topic = "shop.public.orders"
-column = [
-  {{ name = "id", type = "int8", required = true }},
-  {{ name = "customer_id", type = "int8", required = true }},
-  {{ name = "status", type = "text", required = true }},
-  {{ name = "amount", type = "numeric(12,2)", required = true }},
-  {{ name = "note", type = "text" }},
-  {{ name = "placed_at", type = "timestamptz", required = true }},
-  {{ name = "updated_at", type = "timestamptz" }},
-]
-table = {{ name = "public.orders", mode = "upsert", key = ["id"], create = true }}
-cdc = {{}}
+name = "copies"
+topic = "shop.public.*"
+cdc = {{ columns = "from_events" }}
+table = {{ name = "{{schema}}.{{table}}", mode = "upsert", create = true }}
 """
-"""A copy of each table of the source."""
+"""A copy of each table of the source: names, types and keys come from the events."""
 
 
 def shop_source(source_url: str) -> DebeziumSource:
