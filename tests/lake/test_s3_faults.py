@@ -59,6 +59,7 @@ def test_a_large_file_goes_and_is_copied_in_parts(aws: S3Server, s3_url: str) ->
 def test_a_server_that_is_killed_in_the_middle_of_an_upload_leaves_no_file_and_the_rows_go_again(
     aws: S3Server, s3_url: str, proxy: Proxy
 ) -> None:
+    aws.must_be_durable()
     place = through(proxy, aws, s3_url, uploaded_part=PART)
     scratch = place.scratch(STAGED)
     scratch.write_bytes(BODY)
