@@ -55,6 +55,24 @@ def kill_at(step: str) -> None:
             raise AssertionError(step)
 
 
+def kill_at_s3(step: str) -> None:
+    """Die in the second roll to a bucket, when files are "uploaded", "committed", or "copied" and not yet deleted."""
+    from ingestd.lake.s3 import S3Place
+    from ingestd.stores.postgres.manifest import PostgresManifest
+    from ingestd.stores.sqlite.manifest import SqliteManifest
+
+    match step:  # each roll has files of three directories
+        case "uploaded":
+            for manifest in (PostgresManifest, SqliteManifest):
+                _around(manifest, "add", 2, before=True)
+        case "committed":
+            _around(S3Place, "publish", 4, before=True)
+        case "copied":
+            _around(S3Place, "remove", 4, before=True)
+        case _:
+            raise AssertionError(step)
+
+
 def full_disk(marker: str) -> None:
     """Writing fails for want of space as long as the file `marker` is there."""
     from ingestd.lake.faults import fault
