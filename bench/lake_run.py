@@ -1,7 +1,7 @@
 """A pipeline that has only a lake, from Kafka to committed files: `python -m bench lake-run`.
 
-In every round, in turn: the daemon (embedded broker and store, all defaults); a process that consumes the same topic
-and looks at nothing; `pyarrow.parquet.write_table` of the same rows, decoded before the clock starts.
+In every round, in turn: the daemon (embedded broker and store, defaults but for the workers); a process that consumes
+the same topic and looks at nothing; `pyarrow.parquet.write_table` of the same rows, decoded before the clock starts.
 
 The daemon's rate is that from the first look at which its table cursors have moved until every row is in a committed
 file, of the rows that lay beyond the first look. When the table's cursors are at the end it is told to stop in peace,
