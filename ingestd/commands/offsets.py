@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from ingestd.commands.arguments import add_config, add_pipeline, one_pipeline, require_running
 from ingestd.commands.topics import add_topic, by_topic
 from ingestd.config.file import load
@@ -129,7 +131,12 @@ def _reset(config: "Config", pipeline: "Pipeline", source: "KafkaSource", args: 
         before = rows[move.partition].next_offset
         then = _consequence(pipeline, before, move, args.rebuild)
         print(f"{pipeline.topic}-{move.partition}: {before} -> {move.next_offset} ({then})")
-    of_lake = [there for move in moves if (there := _of_lake(lakes.get(move.partition), move)) is not None]
+    of_lake = []
+    for move in moves:
+        if (row := lakes.get(move.partition)) is not None:
+            low, _ = source.watermarks(move.partition)
+            is_back = move.next_offset < rows[move.partition].next_offset
+            of_lake += _of_lake(row, move, low if is_back else move.next_offset)
     if not args.yes and not _confirmed():
         print("nothing was changed; add --yes to move without being asked")
         return ExitCode.OK
@@ -157,20 +164,21 @@ def _plan(source: "KafkaSource", partitions: list[int], to: str) -> "list[Move]"
     return [Move(partition, found[partition], topic_id) for partition in partitions]
 
 
-def _of_lake(row: "CursorRow | None", move: "Move") -> "Move | None":
-    """The move of the lake's cursor; it says what becomes of it. The lake never goes back: its files are written."""
-    if row is None:
-        return None
+def _of_lake(row: "CursorRow", move: "Move", least: int) -> "list[Move]":
+    """The move of the lake's cursor, if any; it says what becomes of it.
+
+    The lake never goes back: its files are written. Nor does it leave out what the table reads again: `least` is where
+    the table goes when it goes forward, else where the log starts.
+    """
     place = f"lake, partition {row.partition}"
     if row.topic_id and row.topic_id != move.topic_id:
         print(f"{place}: {row.next_offset} -> {move.next_offset} (of the topic as it is now)")
-        return move
-    if move.next_offset <= row.next_offset:
+        return [move]
+    if least <= row.next_offset:
         print(f"{place}: stays at {row.next_offset}; nothing below is written to it again")
-        return None
-    skipped = move.next_offset - row.next_offset
-    print(f"{place}: {row.next_offset} -> {move.next_offset} (skips {skipped} offsets for ever)")
-    return move
+        return []
+    print(f"{place}: {row.next_offset} -> {least} (skips {least - row.next_offset} offsets for ever)")
+    return [structs.replace(move, next_offset=least)]
 
 
 def _consequence(pipeline: "Pipeline", before: int, move: "Move", rebuild: bool) -> str:

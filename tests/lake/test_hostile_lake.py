@@ -1,4 +1,4 @@
-"""A lake whose root is taken away, or given another, while a worker writes to it."""
+"""A root that is taken away while a worker writes to it; a rewind while the lake is behind its table."""
 
 import json
 import shutil
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ingestd import cli
+from ingestd.errors import ExitCode
 from tests.fix_servers import Produce
 from tests.lake.conftest import MakeFlow
 from tests.lake.flow import records
@@ -48,4 +50,31 @@ def test_nothing_is_committed_to_a_root_that_has_gone_while_the_worker_runs(
     again.until(lambda: one.cursors("table") == {0: 2_000})
     one.stop(again)
     assert one.ids() == list(range(2_000))
+    one.check()
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        {"table": {"name": "sink", "mode": "insert", "key": ["id"], "create": True}},
+        {"dedupe": {"table": "seen", "key": "id", "create": True}},
+    ],
+    ids=["table", "gate"],
+)
+def test_rewind_while_the_lake_is_behind_skips_nothing_of_it(
+    flow: MakeFlow, produce: Produce, capsys: pytest.CaptureFixture[str], pipeline: dict[str, object]
+) -> None:
+    one = flow(**pipeline)
+    produce(one.topic, records(0, 50))
+    killed = one.start()
+    killed.until(lambda: one.cursors("table") == {0: 50})
+    killed.end()
+    assert one.cursors() == {0: 0}
+    assert cli.main(["offsets", "reset", "--config", one.file(), "--yes", "--to", "20"]) == ExitCode.OK
+    assert "lake, partition 0: stays at 0" in capsys.readouterr().out
+    produce(one.topic, records(50, 10))
+    again = one.start()
+    again.until(lambda: one.cursors("table") == {0: 60})
+    one.stop(again)
+    assert one.ids() == list(range(60))
     one.check()
