@@ -43,6 +43,15 @@ _CLIENT = Config(
 )
 
 
+def open_client(url: str) -> S3Client:
+    """A client by the usual AWS settings. Raises: Halt, naming `url`, when they are no use."""
+    try:
+        with s3_errors(url):
+            return boto3.session.Session().client("s3", config=_CLIENT)
+    except ValueError as error:
+        raise Halt(f"{url}: {error}; mend AWS_ENDPOINT_URL_S3") from error
+
+
 class S3Place:
     """A prefix of a bucket. A staged file is written to local disk, below TMPDIR, and uploaded when it is sealed."""
 
@@ -65,11 +74,7 @@ class S3Place:
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
         self._spool = Spool()
-        try:
-            with s3_errors(self.url):
-                self._s3 = client or boto3.session.Session().client("s3", config=_CLIENT)
-        except ValueError as error:
-            raise Halt(f"{self.url}: {error}; mend AWS_ENDPOINT_URL_S3") from error
+        self._s3 = client or open_client(self.url)
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""The lakes of a configuration: whether their roots can be read, and what is there. Writes nothing."""
+"""The lakes of a configuration: whether files may be made there, and what is there already. Leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,12 +24,20 @@ def _examine(pipeline: Pipeline, subject: str) -> Finding:
     try:
         place = open_place(pipeline.lake)
         found = place.identity("")
+        if is_bucket := pipeline.lake.path.startswith("s3://"):
+            from ingestd.lake.s3_rights import prove_rights
+
+            prove_rights(pipeline.lake.path)
+        is_foreign = not found and any(True for _ in place.list())
     except (Halt, Retryable) as error:
         return Finding(State.FAIL, subject, str(error), "mend that and check again")
-    if not pipeline.lake.path.startswith("s3://"):
+    if not is_bucket:
         there = next(path for path in (Path(place.url), *Path(place.url).parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             mend = "give this user the right to write there, or take another lake.path"
             return Finding(State.FAIL, subject, f"{there}: no files may be made there", mend)
-    said = f"{place.url} is lake {found}" if found else f"{place.url} will be made at the first run"
-    return Finding(State.OK, subject, said)
+    if is_foreign:
+        mend = "give lake.path an empty place; files of a lake whose _ingestd.json is lost need it put back"
+        return Finding(State.FAIL, subject, f"{place.url} is not empty and no lake", mend)
+    said = f"is lake {found}, and files may be made there" if found else "is empty, and files may be made there"
+    return Finding(State.OK, subject, f"{place.url} {said}")
