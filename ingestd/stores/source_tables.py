@@ -123,9 +123,20 @@ def _wider(stored: str, column: Column, where: str) -> str:
     raise Halt(f"{where}: column {column.name} is {stored} here and {column.type} at the source by now; {mend}")
 
 
+_WHOLE_DIGITS = {"int2": 5, "int4": 10, "int8": 19}
+
+
 def _numeric_of_both(have: ColumnType, seen: ColumnType) -> str | None:
-    if have.is_array or seen.is_array or not have.scalar == seen.scalar == "numeric":
+    """The numeric that takes both, of which one may be an integer."""
+    digits = [_digits(one) for one in (have, seen)]
+    if have.is_array or seen.is_array or None in digits:
         return None
-    scale = max(have.args[1], seen.args[1])
-    whole = max(have.args[0] - have.args[1], seen.args[0] - seen.args[1])
+    whole, scale = (max(one[place] for one in digits if one) for place in (0, 1))
     return f"numeric({whole + scale},{scale})" if whole + scale <= MAX_PRECISION else None
+
+
+def _digits(kind: ColumnType) -> tuple[int, int] | None:
+    """Before and behind the point."""
+    if kind.scalar == "numeric":
+        return kind.args[0] - kind.args[1], kind.args[1]
+    return (_WHOLE_DIGITS[kind.scalar], 0) if kind.scalar in _WHOLE_DIGITS else None

@@ -15,6 +15,7 @@ from ingestd.decode.debezium.defaults import defaults_of, fills_in, with_default
 from ingestd.decode.debezium.types import contract_columns
 from ingestd.errors import Halt
 from ingestd.schema.source import SourceSchema
+from ingestd.stores.faults import RowsRefused, UnknownFault
 from ingestd.stores.open import open_source_tables
 from ingestd.stores.source_tables import Growth, SourceTable, copied, grown
 from ingestd.stores.store import Store
@@ -68,8 +69,14 @@ class SourceTableCopy:
             types = {column.name: column.type for column in wanted if column.name in names}
             return defaults_of(self._pipeline, filled, types)
 
-        with store.deciding():
-            growth = self._tables.grow(store.open(), growth_of, defaults)
+        try:
+            with store.deciding():
+                growth = self._tables.grow(store.open(), growth_of, defaults)
+        except (RowsRefused, UnknownFault) as fault:
+            mend = "drop what hinders it, such as a view of the column, then reload (HUP)"
+            raise Halt(
+                f"{where}: the source's table has changed and the copy cannot follow: {fault}; {mend}"
+            ) from fault
         for name, kind in (*growth.added, *growth.widened):
             self._log.info("the source's table has changed", table=self._pipeline.table.name, column=name, type=kind)
 

@@ -137,7 +137,14 @@ class Writer:
             self.commit(self._sink.prepare(before))
         alone, rest = at_truncate(rest, place, 1)
         alone = structs.replace(alone, truncates=[], ignored=[*alone.ignored, place])
-        self._attempt(self._sink.prepare(alone), Way.DIRECT, self._truncate)
+        try:
+            self._attempt(self._sink.prepare(alone), Way.DIRECT, self._truncate)
+        except (RowsRefused, UnknownFault) as fault:
+            said = (
+                f"{self._key.topic}-{place[0]} offset {place[1]}: the source's table was truncated, the copy cannot be"
+            )
+            mend = "drop what hinders it, a foreign key or a trigger, then reload (HUP)"
+            raise Halt(f"{said}: {fault}; {mend}", [place[0]]) from fault
         if rest.tiles:
             self.commit(self._sink.prepare(rest))
 

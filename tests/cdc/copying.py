@@ -186,15 +186,16 @@ def form(column: str, kind: str) -> str:
     return f"({sample.copied})::jsonb" if sample.contract == "jsonb" else sample.copied
 
 
-def sqlite_form(kind: str) -> str:
+def sqlite_form(column: str, kind: str) -> str:
     """SQL of what an SQLite file holds for a value of this type of PostgreSQL, where that is not its text."""
     forms = {
         "boolean": "{}::int",
         "timestamp with time zone": 'to_char({}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')',
         "timestamp without time zone": "to_char({}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
         "time without time zone": "to_char({}, 'HH24:MI:SS.US')",
+        "integer[]": "array_to_json({})",
     }
-    return forms.get(kind, "{}")
+    return forms.get(kind) or form(column, kind)
 
 
 def difference(names: Sequence[str], here: Rows, there: Rows) -> str:

@@ -62,7 +62,7 @@ def fuzz(
         changes.touch()
         copies.rest(source, 120)
         rounds += 1
-        check = (lambda column, kind: sqlite_form(kind)) if copies.is_sqlite else form
+        check = sqlite_form if copies.is_sqlite else form
         different = differences(copies, source, TABLES, check)
         different += copies.dead_letters()
         different += [f"halted: {event}" for event in daemon.events("partition halted")]

@@ -56,7 +56,9 @@ class UpsertSink:
             self._target = self._looked_up(cursor)
             memory = memory_of(self._target)
             if memory:
-                make_memory(cursor, memory_name(self._pipeline), memory, table_identifier(self._target.table.name))
+                follows = self._pipeline.cdc is not None and self._pipeline.cdc.columns == "from_events"
+                table = table_identifier(self._target.table.name)
+                make_memory(cursor, memory_name(self._pipeline), memory, table, widens=follows)
             self._sql = upsert_sql(self._target)
             for statement in self._sql.setup:
                 cursor.execute(statement)

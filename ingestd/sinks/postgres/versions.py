@@ -12,8 +12,12 @@ from ingestd.stores.postgres.statements import SQL
 _FORGOTTEN_AT_ONCE = 10_000
 
 
-def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql, table: sql.Identifier) -> None:
+def make_memory(
+    cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql, table: sql.Identifier, widens: bool = False
+) -> None:
     """Create the pipeline's memory when it is missing, noting whether `table` has rows already; does not commit.
+
+    `widens`: the key's types may have become wider, and the memory follows.
 
     Raises: Halt when it was made for another key or version, psycopg.Error without the privilege.
     """
@@ -25,8 +29,23 @@ def make_memory(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql,
                 comment = sql.SQL("COMMENT ON TABLE {} IS {}")
                 cursor.execute(comment.format(versions_identifier(pipeline), sql.Literal(OLDER_ROWS)))
             return
+    if widens:
+        _widen(cursor, pipeline, memory)
     if misfit := memory_misfit(cursor, pipeline, memory):
         raise Halt("; ".join(misfit))
+
+
+def _widen(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql) -> None:
+    found = _columns(cursor, pipeline)
+    if found == memory.columns or [name for name, _ in found] != [name for name, _ in memory.columns]:
+        return
+    cursor.execute(SQL["schema_lock"])
+    have = dict(_columns(cursor, pipeline))
+    for name, kind in memory.columns:
+        if have[name] != kind:
+            collated = sql.SQL(kind + (' COLLATE "C"' if kind in ("text", "character varying") else ""))
+            widened = sql.SQL("ALTER TABLE {0} ALTER COLUMN {1} TYPE {2} USING {1}::{3}")
+            cursor.execute(widened.format(versions_identifier(pipeline), sql.Identifier(name), collated, sql.SQL(kind)))
 
 
 def memory_misfit(cursor: psycopg.Cursor[Any], pipeline: str, memory: VersionsSql) -> tuple[str, str] | None:
