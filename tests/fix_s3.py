@@ -59,7 +59,9 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Returns when it answers, at once when it was started before."""
+        if self._process is not None:
+            return
         command, environment = self._moto() if self._program is None else self._versitygw(self._program)
         self._process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -176,6 +178,7 @@ def s3_server(versitygw: Path | None, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
     """The usual AWS settings name the server, and nothing of this machine's own is read."""
+    s3_server.start()  # again, when a test that killed it has failed
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     settings = {
