@@ -51,15 +51,17 @@ def proxy(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 def test_another_host_ends_what_a_killed_one_left_and_no_record_is_lost_or_doubled(
     flow: MakeBucketFlow, produce: Produce, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for host in ("first", "other"):
+        (tmp_path / host).mkdir()
     one = flow(table=TABLE)
     produce(one.topic, records(0, COUNT))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "first"))
     killed = one.start(patch=f"tests.lake.crashes:kill_at_s3:{step}")
     assert killed.exit_code(60) == -signal.SIGKILL, killed.errors
     assert one.cursors() == {0: 500 if step == "uploaded" else 1_000}
     assert one.keys("_staging"), "the test is about what is left there"
     assert len(one.ids()) == len(set(one.ids())) <= one.cursors()[0], "nobody sees a row twice, or an uncommitted one"
     # The other one has nothing of the first one's disk.
-    (tmp_path / "other").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
     worker = one.start()
     worker.until(lambda: one.cursors("table") == {0: COUNT})
