@@ -26,8 +26,16 @@ MakeBucketFlow = Callable[..., BucketFlow]
 
 
 @pytest.fixture
-def flow(kafka: KafkaServer, url: str, topic: MakeTopic, tmp_path: Path, s3_url: str) -> Iterator[MakeBucketFlow]:
-    """`flow(**pipeline)`: a topic and its pipeline, on both stores, with a lake in a new bucket."""
+def flow(
+    kafka: KafkaServer, url: str, topic: MakeTopic, tmp_path: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeBucketFlow]:
+    """`flow(**pipeline)`: a topic and its pipeline, on both stores, with a lake in a new bucket.
+
+    Its workers write to TMPDIR `first`, on the way to the bucket; `other` is another host's.
+    """
+    for host in ("first", "other"):
+        (tmp_path / host).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "first"))
     with contextlib.ExitStack() as made:
 
         def make(**pipeline: Any) -> BucketFlow:
@@ -51,11 +59,8 @@ def proxy(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 def test_another_host_ends_what_a_killed_one_left_and_no_record_is_lost_or_doubled(
     flow: MakeBucketFlow, produce: Produce, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for host in ("first", "other"):
-        (tmp_path / host).mkdir()
     one = flow(table=TABLE)
     produce(one.topic, records(0, COUNT))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "first"))
     killed = one.start(patch=f"tests.lake.crashes:kill_at_s3:{step}")
     assert killed.exit_code(60) == -signal.SIGKILL, killed.errors
     assert one.cursors() == {0: 500 if step == "uploaded" else 1_000}
