@@ -17,9 +17,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from ingestd.batch import DELETES, Rows, presence_of
-
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from ingestd.rows import Flags, Ints, arrival, first_of_key, flags_of, key_order, places
 
 
 class Folded(Struct):
@@ -97,52 +95,21 @@ def fold(
     )
 
 
-def places(rows: Rows) -> tuple[NDArray[np.int32], Ints]:
-    """Partition and offset of every record of `rows`."""
-    records = rows.records
-    offsets = np.fromiter((record.offset() for record in records), np.int64, len(records))
-    if len(rows.tiles) == 1:
-        return np.full(len(records), rows.tiles[0].partition, np.int32), offsets
-    return np.fromiter((record.partition() for record in records), np.int32, len(records)), offsets
-
-
 def _groups(
     columns: pa.RecordBatch, key: Sequence[str], version: Sequence[str], partitions: NDArray[np.int32], offsets: Ints
 ) -> _Groups:
-    arrival: Ints | None = None
-    if not _ascending(partitions, offsets):
-        arrival = np.lexsort((offsets, partitions))
-        columns = columns.take(pa.array(arrival))
-    order = pc.sort_indices(
-        columns.select(list(key)), sort_keys=[(name, "ascending") for name in key]
-    )  # stable: arrival decides
-    sorted_order = order.to_numpy().astype(np.int64)
-    first = _first_of_key(columns.select(list(key)).take(order))
+    order = key_order(columns, key, arrival(partitions, offsets))
+    first = first_of_key(columns.select(list(key)).take(pa.array(order)), key)
     number = np.cumsum(first) - 1
     applied = np.ones(len(number), np.bool_)
     if version and not first.all():
-        ranks = _version_ranks(columns, version)[sorted_order]
+        ranks = _version_ranks(columns, version)[order]
         # Keys ascend, so the running maximum never reaches over from the key before.
         standing = number * (int(ranks.max()) + 1) + ranks
         applied = standing == np.maximum.accumulate(standing)
     at = np.flatnonzero(applied)
     last = at[np.append(number[at][1:] != number[at][:-1], True)]
-    return _Groups(sorted_order if arrival is None else arrival[sorted_order], number, applied, last)
-
-
-def _ascending(partitions: NDArray[np.int32], offsets: Ints) -> bool:
-    same = partitions[1:] == partitions[:-1]
-    return bool(np.all(np.where(same, offsets[1:] > offsets[:-1], partitions[1:] > partitions[:-1])))
-
-
-def _first_of_key(keys: pa.RecordBatch) -> Flags:
-    """Whether each row of the sorted `keys` has another key than the one before."""
-    differs = np.zeros(keys.num_rows, np.bool_)
-    differs[0] = True
-    for column in keys.columns:
-        equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
-        differs[1:] |= ~equal.fill_null(False).to_numpy(zero_copy_only=False)
-    return differs
+    return _Groups(order, number, applied, last)
 
 
 def _version_ranks(columns: pa.RecordBatch, version: Sequence[str]) -> Ints:
@@ -173,17 +140,10 @@ def _present(columns: pa.RecordBatch, name: str, keep: Collection[str] | None, a
     """Whether each record writes the column: it has the field, or it is an upsert of a column that is not kept."""
     if name in always:
         return np.ones(columns.num_rows, np.bool_)
-    flags = _flags(columns, presence_of(name))
+    flags = flags_of(columns, presence_of(name))
     if keep is None or name in keep:
         return flags
-    return flags | ~_flags(columns, DELETES)
-
-
-def _flags(columns: pa.RecordBatch, name: str) -> Flags:
-    if name not in columns.schema.names:
-        return np.zeros(columns.num_rows, np.bool_)
-    found: Flags = columns.column(name).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return found
+    return flags | ~flags_of(columns, DELETES)
 
 
 def _merge(
@@ -212,7 +172,7 @@ def _merge(
 
 def _since_delete(columns: pa.RecordBatch, groups: _Groups) -> tuple[Flags, Flags]:
     """The applied records behind the last applied delete of their key, and the first of those: it writes all."""
-    deletes = np.flatnonzero(groups.applied & _flags(columns, DELETES)[groups.order])
+    deletes = np.flatnonzero(groups.applied & flags_of(columns, DELETES)[groups.order])
     deleted_at = np.full(len(groups.last), -1)
     deleted_at[groups.key[deletes]] = deletes
     since = groups.applied & (np.arange(len(groups.order)) > deleted_at[groups.key])

@@ -74,14 +74,14 @@ def cut(rows: Rows, at: Mapping[int, int]) -> tuple[Rows, Rows]:
     """What lies below an offset of each partition, and the rest; their tiles meet there, and are none where empty."""
     halves = []
     partitions, offsets = places(rows)
-    below = offsets < np.array([at[p] for p in partitions.tolist()], np.int64)
+    low = below(partitions, offsets, at)
     for first in (True, False):
         tiles = []
         for tile in rows.tiles:
             middle = min(max(at[tile.partition], tile.start), tile.end)
             start, end = (tile.start, middle) if first else (middle, tile.end)
             tiles += [Tile(tile.partition, start, end)] if end > start else []
-        half = only(rows, below if first else ~below)
+        half = only(rows, low if first else ~low)
         half.tiles = tiles
         half.dead = [letter for letter in rows.dead if (letter.offset < at[letter.partition]) is first]
         half.ignored = [place for place in rows.ignored if (place[1] < at[place[0]]) is first]
@@ -115,6 +115,14 @@ def partitions_of(rows: Rows) -> NDArray[np.int32]:
     if len(rows.tiles) == 1:
         return np.full(count, rows.tiles[0].partition, np.int32)
     return np.fromiter((record.partition() for record in rows.records), np.int32, count)
+
+
+def below(partitions: NDArray[np.int32], offsets: Ints, at: Mapping[int, int]) -> Flags:
+    """Whether each place lies below the offset that `at` gives for its partition; none does where it gives nothing."""
+    found = np.zeros(len(offsets), np.bool_)
+    for partition in np.unique(partitions).tolist():
+        found |= (partitions == partition) & (offsets < at.get(partition, 0))
+    return found
 
 
 def arrival(partitions: NDArray[np.int32], offsets: Ints) -> Ints | None:

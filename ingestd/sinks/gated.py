@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
+from ingestd.rows import arrival, first_of_key, key_order, only, places
 from ingestd.sinks.ladder import Way
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused
 from ingestd.stores.store import Transaction
@@ -94,7 +95,9 @@ class GatedSink:
         """
         new = self._gate.admit(batch.rows, tx)
         duplicates = len(new) - new.true_count
-        behind = self._sink.prepare(_only(batch.rows, new)) if duplicates else batch.behind
+        behind = batch.behind
+        if duplicates:
+            behind = self._sink.prepare(only(batch.rows, new.to_numpy(zero_copy_only=False)))
         outcome = Outcome(Counts(), [])
         try:
             outcome = self._sink.write(behind, tx, way)
@@ -139,44 +142,13 @@ class FirstOfKeys(Struct):
 
 def first_of_keys(rows: Rows, key: Sequence[str]) -> FirstOfKeys:
     """The first row of each key by partition and offset; a batch may hold several partitions in any mix."""
-    partitions = np.fromiter((record.partition() for record in rows.records), np.int32, len(rows.records))
-    offsets = np.fromiter((record.offset() for record in rows.records), np.int64, len(rows.records))
-    columns = rows.columns.select(list(key))
-    arrival = None if len(rows.tiles) == 1 else np.lexsort((offsets, partitions))
-    if arrival is not None:
-        columns = columns.take(pa.array(arrival))
-    # Stable, so that the first of equals stays first.
-    if len(key) == 1:
-        order = pc.sort_indices(columns.column(0))
-    else:
-        order = pc.sort_indices(columns, sort_keys=[(name, "ascending") for name in key])
-    columns = columns.take(order)
-    positions = order.to_numpy().astype(np.int64)
-    first = _differs_from_previous(columns)
+    partitions, offsets = places(rows)
+    positions = key_order(rows.columns, key, arrival(partitions, offsets))
+    columns = rows.columns.select(list(key)).take(pa.array(positions))
+    first = first_of_key(columns, key)
     if not first.all():
         columns, positions = columns.filter(pa.array(first)), positions[first]
-    if arrival is not None:
-        positions = arrival[positions]
     return FirstOfKeys(columns, positions, partitions[positions], offsets[positions])
-
-
-def _differs_from_previous(columns: pa.RecordBatch) -> "NDArray[np.bool_]":
-    count = columns.num_rows
-    differs = np.ones(count, dtype=bool)
-    if count > 1:
-        same = np.ones(count - 1, dtype=bool)
-        for column in columns.columns:
-            equal = pc.equal(column.slice(1), column.slice(0, count - 1))
-            same &= equal.fill_null(False).to_numpy(zero_copy_only=False)
-        differs[1:] = ~same
-    return differs
-
-
-def _only(rows: Rows, new: pa.BooleanArray) -> Rows:
-    """The rows that the gate let through, as a batch of their own."""
-    keep = new.to_pylist()
-    records = [record for record, kept in zip(rows.records, keep, strict=True) if kept]
-    return Rows(rows.tiles, rows.columns.filter(new), records, [], rows.nbytes)
 
 
 def _same_again(rows: Rows, new: pa.BooleanArray, dead: Sequence[DeadLetter]) -> list[DeadLetter]:

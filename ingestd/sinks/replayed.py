@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from ingestd.batch import Counts, Outcome, Rows
-from ingestd.rows import Flags, only
+from ingestd.rows import Flags, below, only, places
 from ingestd.sinks.ladder import Way
 from ingestd.stores.store import Transaction
 
@@ -41,8 +40,7 @@ class AppendOnce:
 
 def _fresh(rows: Rows, tx: Transaction) -> Flags | None:
     """Which records were not committed before; None when none was."""
-    below = {tile.partition: tx.replay_below.get(tile.partition, 0) for tile in rows.tiles}
-    if tx.redrives or all(tile.start >= below[tile.partition] for tile in rows.tiles):
+    if tx.redrives or all(tile.start >= tx.replay_below.get(tile.partition, 0) for tile in rows.tiles):
         return None
-    fresh = np.array([record.offset() >= below[record.partition()] for record in rows.records], np.bool_)
+    fresh = ~below(*places(rows), tx.replay_below)
     return None if fresh.all() else fresh

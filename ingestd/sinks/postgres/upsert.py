@@ -11,6 +11,7 @@ from msgspec import structs
 from ingestd.batch import Counts, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.config.topics import memory_name
+from ingestd.rows import Flags
 from ingestd.schema.postgres import SchemaColumn
 from ingestd.schema.types import parse_type
 from ingestd.sinks.ladder import Way
@@ -18,7 +19,7 @@ from ingestd.sinks.postgres.staging import Staging
 from ingestd.sinks.postgres.table import copy_into
 from ingestd.sinks.postgres.table_sql import copy_statement, table_identifier
 from ingestd.sinks.postgres.target import make_or_check, stored_schema
-from ingestd.sinks.postgres.upsert_rows import Changes, Encoders, Flags, without_rows
+from ingestd.sinks.postgres.upsert_rows import Changes, Encoders, without_rows
 from ingestd.sinks.postgres.upsert_sql import CHAIN, CHANGES, INDEXED, Target, UpsertSql, memory_of, upsert_sql
 from ingestd.sinks.postgres.versions import make_memory
 from ingestd.stores.faults import RecordsRefused, RowFault, RowsRefused

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from msgspec import Struct, structs
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from ingestd.batch import DELETES, Record, Rows, presence_of
-from ingestd.fold import Folded, fold, places
+from ingestd.fold import Folded, fold
+from ingestd.rows import Flags, below, flags_of, only, places
 from ingestd.schema.postgres import Schema, SchemaColumn
 from ingestd.schema.types import parse_type
 from ingestd.sinks.postgres.upsert_sql import Target, has
-
-Flags = NDArray[np.bool_]
 
 
 class Changes(Struct):
@@ -35,7 +34,7 @@ class Changes(Struct):
 
     @property
     def deletes(self) -> Flags:
-        return flags_of(self.folded.rows.columns, DELETES, False)
+        return flags_of(self.folded.rows.columns, DELETES)
 
     def record(self, n: int) -> Record:
         """The latest record of change `n`."""
@@ -43,7 +42,7 @@ class Changes(Struct):
 
     def fresh(self, replay_below: Mapping[int, int]) -> Flags:
         """Whether the record of each change was never committed before."""
-        return _fresh(self.folded.partitions.to_numpy(), self.folded.offsets.to_numpy(), replay_below)
+        return ~below(self.folded.partitions.to_numpy(), self.folded.offsets.to_numpy(), replay_below)
 
 
 class Encoders:
@@ -81,7 +80,7 @@ class Encoders:
         versions = [column.name for column in target.versions]
         folded = fold(rows, target.table.key, versions, keep=target.keep, soft=not target.hard)
         columns = folded.rows.columns
-        whole = not (folded.chained.any() or flags_of(columns, DELETES, False).any()) and all(
+        whole = not (folded.chained.any() or flags_of(columns, DELETES).any()) and all(
             flags_of(columns, presence_of(name), True).all() for name in target.optional
         )
         return Changes(rows, folded, whole, {}, time.perf_counter_ns() - began)
@@ -100,7 +99,7 @@ class Encoders:
         """The records of changes that were put together from several: their places in the batch, and their COPY."""
         rows = np.flatnonzero(changes.folded.chained[changes.folded.members])
         partitions, offsets = places(changes.rows)
-        more = _places(rows, partitions[rows], offsets[rows], _fresh(partitions, offsets, replay_below)[rows])
+        more = _places(rows, partitions[rows], offsets[rows], ~below(partitions, offsets, replay_below)[rows])
         return rows, self._pieces("chain", changes.rows.columns.take(pa.array(rows)), more)
 
     def _own_columns(self, changes: Changes, fresh: Flags | None) -> dict[str, pa.Array]:
@@ -121,28 +120,11 @@ class Encoders:
         return self._encoders[form](pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema()))
 
 
-def flags_of(columns: pa.RecordBatch, name: str, absent: bool) -> Flags:
-    """A boolean column of a batch; all `absent` where there is none."""
-    if name not in columns.schema.names:
-        return np.full(columns.num_rows, absent)
-    found: Flags = columns.column(name).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return found
-
-
 def without_rows(rows: Rows, numbers: Sequence[int]) -> Rows:
     """`rows` without these records, which are accounted for elsewhere."""
     keep = np.ones(len(rows.records), np.bool_)
     keep[np.asarray(numbers, np.int64)] = False
-    records = [rows.records[n] for n in np.flatnonzero(keep).tolist()]
-    return structs.replace(rows, columns=rows.columns.filter(pa.array(keep)), records=records)
-
-
-def _fresh(partitions: NDArray[np.int32], offsets: NDArray[np.int64], replay_below: Mapping[int, int]) -> Flags:
-    fresh = np.ones(len(offsets), np.bool_)
-    for partition in np.unique(partitions).tolist():
-        below = replay_below.get(partition, 0)
-        fresh[(partitions == partition) & (offsets < below)] = False
-    return fresh
+    return only(rows, keep)
 
 
 def _places(

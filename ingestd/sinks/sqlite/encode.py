@@ -12,15 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from ingestd.batch import DELETES, DeadLetter, Record, Rows, dead_letter, presence_of
 from ingestd.config import options as cfg
+from ingestd.rows import Flags, Ints, arrival, first_of_key, flags_of, key_order, places
 from ingestd.schema.sqlite import sqlite_type
 from ingestd.schema.types import parse_type
 from ingestd.stores.sqlite.table_check import stored_columns
-
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Kind(Struct, frozen=True):
@@ -64,15 +63,10 @@ class SqliteBatch(Struct):
         """The values of `count` rows from `n` on."""
         return self.values[n * self.width : (n + count) * self.width]
 
-    def offsets(self) -> Ints:
-        """The offset of each row."""
-        offsets = np.fromiter((record.offset() for record in self.rows.records), np.int64, self.count)
-        return offsets if self.order is None else offsets[self.order]
-
-    def partitions(self) -> Ints:
-        """The partition of each row."""
-        partitions = np.fromiter((record.partition() for record in self.rows.records), np.int64, self.count)
-        return partitions if self.order is None else partitions[self.order]
+    def places(self) -> tuple[NDArray[np.int32], Ints]:
+        """Partition and offset of each row."""
+        partitions, offsets = places(self.rows)
+        return (partitions, offsets) if self.order is None else (partitions[self.order], offsets[self.order])
 
 
 class SqliteEncoder:
@@ -102,10 +96,11 @@ class SqliteEncoder:
             raise ValueError(f"{count} rows of {len(rows.records)} records")
         order, repeats = None, np.zeros(count, np.bool_)
         if self._key and count > 1:
-            order = self._order(rows)
+            # Only records of several partitions come in any mix.
+            order = key_order(columns, self._key, arrival(*places(rows)) if len(rows.tiles) > 1 else None)
             columns = columns.take(pa.array(order))
             if self._is_upsert:
-                repeats[1:] = _same_as_previous(columns.select(self._key))
+                repeats = ~first_of_key(columns, self._key)
         kinds, kind_of = self._kinds(columns) if self._is_upsert else ([PLAIN], None)
         if kind_of is not None and count > 1:
             by_kind = _by_kind(kind_of, repeats, len(kinds))
@@ -126,31 +121,15 @@ class SqliteEncoder:
             encode_ns=time.perf_counter_ns() - began,
         )
 
-    def _order(self, rows: Rows) -> Ints:
-        """By key, then in the order of partition and offset."""
-        columns = rows.columns.select(self._key)
-        arrival = None
-        if len(rows.tiles) > 1:
-            partitions = np.fromiter((record.partition() for record in rows.records), np.int64, len(rows.records))
-            offsets = np.fromiter((record.offset() for record in rows.records), np.int64, len(rows.records))
-            arrival = np.lexsort((offsets, partitions))
-            columns = columns.take(pa.array(arrival))
-        if len(self._key) == 1:
-            order = pc.sort_indices(columns.column(0))
-        else:
-            order = pc.sort_indices(columns, sort_keys=[(name, "ascending") for name in self._key])
-        found: Ints = order.to_numpy().astype(np.int64)
-        return found if arrival is None else arrival[found]
-
     def _kinds(self, columns: pa.RecordBatch) -> tuple[list[Kind], Ints | None]:
         """Which rows delete, and which columns each of them leaves as they are."""
         names = set(columns.schema.names)
-        deletes = _flags(columns, DELETES) if DELETES in names else np.zeros(columns.num_rows, np.bool_)
+        deletes = flags_of(columns, DELETES)
         parts: list[tuple[str, Flags]] = []
         for name, _ in self._columns:
             if name in self._always or presence_of(name) not in names:
                 continue
-            kept = ~_flags(columns, presence_of(name))
+            kept = ~flags_of(columns, presence_of(name))
             # An upsert writes null or the default where a field is missing, unless the column says otherwise.
             kept = kept if name in self._kept else kept & deletes
             if kept.any():
@@ -182,24 +161,11 @@ def unstorable_letter(batch: SqliteBatch, n: int) -> DeadLetter:
     return dead_letter(batch.record(n), "write", column, "NaN cannot be stored in SQLite", "22003")
 
 
-def _flags(columns: pa.RecordBatch, name: str) -> Flags:
-    flags: Flags = columns.column(name).to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags
-
-
 def _by_kind(kind_of: Ints, repeats: Flags, kinds: int) -> Ints:
     """An order in which rows of one kind are neighbours; those of keys that come twice stay as they are, at the end."""
     repeated = repeats.copy()
     repeated[:-1] |= repeats[1:]
     return np.argsort(np.where(repeated, kinds, kind_of), kind="stable").astype(np.int64)
-
-
-def _same_as_previous(keys: pa.RecordBatch) -> Flags:
-    same = np.ones(max(0, keys.num_rows - 1), np.bool_)
-    for column in keys.columns:
-        equal = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
-        same &= equal.fill_null(False).to_numpy(zero_copy_only=False)
-    return same
 
 
 def runs(kind_of: Ints | None, count: int) -> Sequence[tuple[int, int, int]]:

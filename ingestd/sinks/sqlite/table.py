@@ -13,6 +13,7 @@ import numpy as np
 from ingestd.batch import Counts, DeadLetter, Outcome, Rows, dead_letter
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
+from ingestd.rows import below
 from ingestd.sinks.ladder import Way
 from ingestd.sinks.sqlite.encode import Kind, SqliteBatch, SqliteEncoder, runs, unstorable_letter
 from ingestd.sinks.sqlite.table_sql import NUMERIC_COLLATION, TableSql
@@ -243,8 +244,7 @@ def with_replayed(batch: SqliteBatch, tx: Transaction) -> tuple[list[Kind], Any]
     """The batch's kinds, told apart by whether a row was committed once already."""
     if all(tile.start >= tx.replay_below.get(tile.partition, 0) for tile in batch.rows.tiles):
         return batch.kinds, batch.kind_of
-    below = np.array([tx.replay_below.get(p, 0) for p in batch.partitions().tolist()], np.int64)
-    replayed = (batch.offsets() < below).astype(np.int64)
+    replayed = below(*batch.places(), tx.replay_below).astype(np.int64)
     kind_of = np.zeros(batch.count, np.int64) if batch.kind_of is None else batch.kind_of
     kinds = batch.kinds + [Kind(kind.deletes, True, kind.kept) for kind in batch.kinds]
     return kinds, kind_of + replayed * len(batch.kinds)
