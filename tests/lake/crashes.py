@@ -1,6 +1,7 @@
 """Steps of a roll at which a worker is killed, and faults of its disk; patched into the worker's own process."""
 
 import errno
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -17,15 +18,14 @@ def _die() -> None:
 def _around(owner: Any, name: str, at_call: int, before: bool) -> None:
     """Die before or after the call of this number."""
     real: Callable[..., Any] = getattr(owner, name)
-    calls = 0
+    calls = itertools.count(1)
 
     def replaced(*args: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if before and calls == at_call:
+        number = next(calls)  # several files are published at once, by threads
+        if before and number == at_call:
             _die()
         found = real(*args, **more)
-        if not before and calls == at_call:
+        if not before and number == at_call:
             _die()
         return found
 
