@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("backoff", "errors"),
     ("schema",),
     ("config",),
     ("batch", "board", "channel", "logs", "metrics", "planning", "run_id", "signals"),

@@ -1,10 +1,10 @@
 """The keeper: for each pipeline that needs it a post, held by one host, with duties in turns. Knows no supervisor."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ingestd.backoff import backoff_secs
 from ingestd.board import Board
 from ingestd.config import options as cfg
 from ingestd.config.topics import has_many_topics
@@ -19,7 +19,7 @@ from ingestd.stores.store import ALL_TOPICS, LedgerKey, Store
 
 _TICK_SECS = 5.0
 _ASK_AGAIN_SECS = 5.0
-_FIRST_BACKOFF_SECS = 0.5
+_FIRST_BACKOFF_SECS = 1.0
 _LONGEST_BACKOFF_SECS = 30.0
 _HALT_SECS = 60.0
 _LOCK_CLASS = 731_057_811
@@ -100,8 +100,7 @@ class Post:
         self._told[name] = str(fault)
         if isinstance(fault, Halt):
             return _HALT_SECS
-        wait: float = min(_LONGEST_BACKOFF_SECS, _FIRST_BACKOFF_SECS * 2 ** min(failures, 10)) * random.uniform(0.5, 1)
-        return wait
+        return backoff_secs(_FIRST_BACKOFF_SECS, failures, _LONGEST_BACKOFF_SECS)
 
     def _went_well(self, name: str) -> None:
         self._failures[name] = 0

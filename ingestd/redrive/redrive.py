@@ -4,7 +4,6 @@ A letter leaves the dead letters in the transaction that writes its record: what
 in exactly one of the two places.
 """
 
-import random
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
+from ingestd.backoff import backoff_secs
 from ingestd.batch import Chunk, Counts, DeadLetter, Decode, Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, IngestdError, LeaseLost, Retryable
@@ -204,7 +204,7 @@ class Redrive:
                 if attempts == _ATTEMPTS:
                     raise
                 records = [record for record in records if record.letter.id not in self._store.done]
-                time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempts)
+                time.sleep(backoff_secs(0.2, attempts))
 
 
 class _Nobody:

@@ -29,7 +29,6 @@ STOPPED_SECS = 4.0
 """How long a child that a signal has stopped may keep the others waiting."""
 FIRST_BEAT_SECS = 60.0
 """Added to the patience for a child that has not yet beaten: imports, connections, a claim."""
-_LONGEST_PAUSE_SECS = 30.0
 
 
 class Child:
@@ -205,9 +204,3 @@ def describe_exit(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     name = ExitCode(code).name if code in set(ExitCode) else "unknown"
     return f"exit code {code} ({name})"
-
-
-def backoff_secs(first_secs: float, failures: int) -> float:
-    """The pause before restart number `failures` (from 1): doubles up to the limit, the last half of it random."""
-    pause = min(_LONGEST_PAUSE_SECS, first_secs * 2.0 ** min(failures - 1, 30))
-    return pause * random.uniform(0.5, 1.0)

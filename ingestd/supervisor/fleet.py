@@ -7,12 +7,13 @@ when none of its partitions is still held by a running worker.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from ingestd.backoff import backoff_secs
 from ingestd.board import SLOTS, Board, Lane, LaneState, Slot, read_topic, take_lane, write_text
 from ingestd.config.pipeline import Pipeline
 from ingestd.errors import ExitCode
 from ingestd.logs import get_logger
 from ingestd.planning import Part, Share, TopicPartition, WorkerPlan, by_pipeline, by_topic, named, plan_workers
-from ingestd.supervisor.children import Child, backoff_secs, describe_exit
+from ingestd.supervisor.children import Child, describe_exit
 
 log = get_logger()
 

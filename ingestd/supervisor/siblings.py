@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ingestd.backoff import backoff_secs
 from ingestd.board import Board, Slot
 from ingestd.config.options import Config
 from ingestd.errors import ExitCode
 from ingestd.logs import get_logger
 from ingestd.signals import Stop
-from ingestd.supervisor.children import Child, backoff_secs, describe_exit
+from ingestd.supervisor.children import Child, describe_exit
 from ingestd.supervisor.fleet import STEADY_SECS
 
 log = get_logger()

@@ -4,11 +4,11 @@ The only place that catches Retryable: close everything, wait, claim again. That
 "did that COMMIT arrive?".
 """
 
-import random
 import time
 from collections.abc import Callable
 from types import FrameType
 
+from ingestd.backoff import backoff_secs
 from ingestd.batch import Rows
 from ingestd.board import Board, LaneState
 from ingestd.config import options as cfg
@@ -32,7 +32,7 @@ from ingestd.worker.truncates import TruncateOrder
 from ingestd.worker.writer import Prepared, Writer
 
 _TURN_SECS = 0.5
-_FIRST_BACKOFF_SECS = 0.2
+_FIRST_BACKOFF_SECS = 0.4
 _LONGEST_BACKOFF_SECS = 10.0
 _READER_HANGS_AFTER_SECS = 60.0
 
@@ -183,7 +183,7 @@ class Worker:
 
     def _retry(self, fault: Retryable, failures: int) -> None:
         """Say so, and wait: jittered, doubling, with the heartbeat going on."""
-        wait = min(_LONGEST_BACKOFF_SECS, _FIRST_BACKOFF_SECS * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+        wait = backoff_secs(_FIRST_BACKOFF_SECS, failures, _LONGEST_BACKOFF_SECS)
         self._log.warning("retrying", reason=str(fault), wait_secs=round(wait, 2), failures=failures)
         for partition in self._active:
             self._lanes.state(partition, LaneState.RETRYING, str(fault))

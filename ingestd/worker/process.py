@@ -1,7 +1,6 @@
 """The body of a worker process: one worker for each topic it carries. Knows no lease, no Kafka and no database."""
 
 import gc
-import random
 import resource
 import signal
 import sys
@@ -12,6 +11,7 @@ from types import FrameType
 
 from msgspec import structs
 
+from ingestd.backoff import backoff_secs
 from ingestd.board import Board, LaneState
 from ingestd.config import options as cfg
 from ingestd.config.topics import for_topic
@@ -23,7 +23,7 @@ from ingestd.worker.lease import Worker
 
 _LOOK_SECS = 0.25
 _COLLECT_EVERY_SECS = 60.0
-_FIRST_BACKOFF_SECS = 0.5
+_FIRST_BACKOFF_SECS = 1.0
 _LONGEST_BACKOFF_SECS = 30.0
 _LEAST_BATCH_BYTES = 1024 * 1024
 _FILES_OF_PROCESS = 256
@@ -164,7 +164,7 @@ class Hand(threading.Thread):
         return self._worker.run()
 
     def _pause(self, failures: int) -> None:
-        wait = min(_LONGEST_BACKOFF_SECS, _FIRST_BACKOFF_SECS * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+        wait = backoff_secs(_FIRST_BACKOFF_SECS, failures, _LONGEST_BACKOFF_SECS)
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline and not self._stopping:
             self.turn()
