@@ -24,14 +24,14 @@ from bench.lake import decoded, pipeline
 from bench.machine import describe
 from ingestd.config import options as cfg
 from ingestd.embedded.postgres import PostgresServer
-from ingestd.lake.compaction import Compactor, batches
 from ingestd.lake.identity import check_identity
-from ingestd.lake.ledger import Ledger, open_ledger, prepare
-from ingestd.lake.merge import no_tick
+from ingestd.lake.merging.compaction import Compactor, batches
+from ingestd.lake.merging.ledger import Ledger, open_ledger, prepare
+from ingestd.lake.merging.merge import no_tick
 from ingestd.lake.open import open_place
-from ingestd.lake.readable import Vanished, readable
+from ingestd.lake.reading.readable import Vanished, readable
 from ingestd.lake.settle import settle
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.writing.writer import LakeWriter
 
 _WAYS = ("glob", "manifest")
 _COUNT = "SELECT count(*), count(DISTINCT tx_id) FROM read_parquet($files, hive_partitioning = false)"

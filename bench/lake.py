@@ -24,9 +24,9 @@ from bench.transactions import Transactions, spare_users
 from ingestd.batch import Chunk, Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.decode.decoder import make_decoder
-from ingestd.lake.local import LocalPlace
-from ingestd.lake.schema import FileSchema
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.places.local import LocalPlace
+from ingestd.lake.writing.schema import FileSchema
+from ingestd.lake.writing.writer import LakeWriter
 
 BATCH_ROWS = 25_000
 _CHUNK_ROWS = 2_000

@@ -33,7 +33,7 @@ from bench.problem import Problem
 from bench.results import save, spread
 from bench.servers import SEED, START, Load, Servers, load_transactions, running_servers
 from ingestd.embedded.child import free_ports
-from ingestd.lake.schema import FileSchema
+from ingestd.lake.writing.schema import FileSchema
 
 _CONSUME = "raw consume"
 _WRITE = "pyarrow.parquet.write_table"

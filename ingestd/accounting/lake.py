@@ -15,9 +15,9 @@ from ingestd.accounting.books import Books, open_books
 from ingestd.accounting.lake_files import examine_files
 from ingestd.accounting.ranges import Span, minus, overlap, union, written
 from ingestd.config import options as cfg
-from ingestd.lake.cleaning import RETENTION
+from ingestd.lake.merging.cleaning import RETENTION
+from ingestd.lake.merging.turnover import room_of
 from ingestd.lake.open import open_place
-from ingestd.lake.turnover import room_of
 from ingestd.stores.manifest import LAKE_GROUP, REPLACED, LakeFile
 from ingestd.stores.store import LedgerKey
 

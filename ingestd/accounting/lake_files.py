@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from ingestd.errors import Retryable
-from ingestd.lake.footer import Footer, NoFooter, read_footer
+from ingestd.lake.merging.turnover import is_sign
 from ingestd.lake.place import Place
-from ingestd.lake.together import together
-from ingestd.lake.turnover import is_sign
+from ingestd.lake.places.together import together
+from ingestd.lake.writing.footer import Footer, NoFooter, read_footer
 from ingestd.stores.manifest import COMMITTED, LakeFile
 
 _BATCH_ROWS = 1 << 16

@@ -13,8 +13,8 @@ from ingestd.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from ingestd.config.options import Config, Pipeline
-    from ingestd.lake.compaction import Done
-    from ingestd.lake.ledger import Ledger
+    from ingestd.lake.merging.compaction import Done
+    from ingestd.lake.merging.ledger import Ledger
     from ingestd.lake.place import Place
 
 Advance = Callable[[int], None]
@@ -64,7 +64,7 @@ def main_compact(args: argparse.Namespace) -> int:
 
 
 def _compact(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -> int:
-    from ingestd.lake.ledger import open_ledger, prepare
+    from ingestd.lake.merging.ledger import open_ledger, prepare
     from ingestd.lake.open import open_place
 
     assert pipeline.lake is not None
@@ -81,7 +81,7 @@ def _compact(config: "Config", pipeline: "Pipeline", args: argparse.Namespace) -
 
 
 def _merge(config: "Config", pipeline: "Pipeline", place: "Place", ledger: "Ledger", args: argparse.Namespace) -> int:
-    from ingestd.lake.compaction import Compactor, Done, batches
+    from ingestd.lake.merging.compaction import Compactor, Done, batches
 
     began = time.monotonic()
     total = Done()
@@ -110,8 +110,8 @@ def _into_one(
 ) -> int:
     from fnmatch import fnmatchcase
 
-    from ingestd.lake.finished import finished_values
-    from ingestd.lake.into import COMPACTED, IntoOne
+    from ingestd.lake.merging.finished import finished_values
+    from ingestd.lake.merging.into import COMPACTED, IntoOne
 
     assert pipeline.lake is not None
     with _progress(f"lake of {pipeline.name}") as (expect, advance):
@@ -151,7 +151,7 @@ def _progress(what: str) -> Iterator[tuple[Advance, Advance]]:
 
 
 def _sum(first: "Done", second: "Done") -> "Done":
-    from ingestd.lake.compaction import Done
+    from ingestd.lake.merging.compaction import Done
 
     return Done(*(getattr(first, name) + getattr(second, name) for name in Done.__struct_fields__))
 

@@ -7,15 +7,15 @@ import time
 from collections.abc import Sequence
 
 from ingestd.config import options as cfg
-from ingestd.lake.cleaning import DAY_SECS, MANIFEST_GRACE_SECS, expire, remove_replaced, remove_stale
-from ingestd.lake.compaction import Compactor, batches
-from ingestd.lake.finished import finished_values
-from ingestd.lake.into import IntoOne
-from ingestd.lake.ledger import Busy, Ledger, open_ledger, prepare
-from ingestd.lake.merge import Tick
+from ingestd.lake.merging.cleaning import DAY_SECS, MANIFEST_GRACE_SECS, expire, remove_replaced, remove_stale
+from ingestd.lake.merging.compaction import Compactor, batches
+from ingestd.lake.merging.finished import finished_values
+from ingestd.lake.merging.into import IntoOne
+from ingestd.lake.merging.ledger import Busy, Ledger, open_ledger, prepare
+from ingestd.lake.merging.merge import Tick
+from ingestd.lake.merging.plan import Group
 from ingestd.lake.open import open_place
 from ingestd.lake.place import Place
-from ingestd.lake.plan import Group
 from ingestd.logs import get_logger
 
 _ASK_AGAIN_SECS = 5.0

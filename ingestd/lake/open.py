@@ -12,10 +12,10 @@ def open_place(lake: cfg.Lake) -> Place:
     """
     if lake.path.startswith("s3://"):
         try:
-            from ingestd.lake.s3 import S3Place
+            from ingestd.lake.places.s3 import S3Place
         except ModuleNotFoundError as error:
             raise Halt(f"{lake.path}: {error.name} is not installed; pip install 'ingestd[s3]'") from error
         return S3Place(lake.path)
-    from ingestd.lake.local import LocalPlace
+    from ingestd.lake.places.local import LocalPlace
 
     return LocalPlace(lake.path)

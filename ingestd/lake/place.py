@@ -36,7 +36,7 @@ class Place(Protocol):
 
     @property
     def lock(self) -> Path | None:
-        """The file whose flock settling shares and an exchange of directories holds alone (`ingestd.lake.turns`).
+        """The file whose flock settling shares and an exchange of directories holds alone (`places.turns`).
 
         None where no directory is ever exchanged: an object store.
         """

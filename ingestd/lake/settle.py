@@ -11,8 +11,8 @@ from typing import Any
 from ingestd.errors import Halt
 from ingestd.lake.layout import staged_epoch, staging_directory
 from ingestd.lake.place import Place
-from ingestd.lake.together import together
-from ingestd.lake.turns import shared
+from ingestd.lake.places.together import together
+from ingestd.lake.places.turns import shared
 from ingestd.stores.manifest import LakeFile, Manifest
 
 

@@ -14,7 +14,7 @@ import time
 import weakref
 from pathlib import Path
 
-from ingestd.lake.faults import faults
+from ingestd.lake.places.faults import faults
 
 _LOCK = ".lock"
 _YOUNG_SECS = 60.0

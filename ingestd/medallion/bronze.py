@@ -15,7 +15,7 @@ from msgspec import Struct
 from ingestd.batch import Headers
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.lake.faults import faults
+from ingestd.lake.places.faults import faults
 
 CHUNK_RECORDS = 2_000
 _BUFFER_BYTES = 1 << 20

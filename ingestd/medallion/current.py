@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.lake.exchange import exchange, sync_directory
-from ingestd.lake.faults import faults
 from ingestd.lake.layout import encode
+from ingestd.lake.merging.exchange import exchange, sync_directory
+from ingestd.lake.places.faults import faults
 from ingestd.logs import get_logger
 from ingestd.medallion.merge import Merge, Result
 from ingestd.medallion.order import Order

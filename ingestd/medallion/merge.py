@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, Retryable
-from ingestd.lake.faults import faults
 from ingestd.lake.layout import encode
+from ingestd.lake.places.faults import faults
 from ingestd.medallion import merge_sql as sql
 from ingestd.medallion.merge_sql import PLACE_COLUMNS, Shape, Source
 from ingestd.stores.medallion import CurrentTable

@@ -12,9 +12,9 @@ from msgspec import structs
 
 from ingestd.config import options as cfg
 from ingestd.config.checks.medallion import STAGE_COLUMNS
-from ingestd.lake.faults import faults
 from ingestd.lake.layout import Layout, encode
-from ingestd.lake.schema import FileSchema
+from ingestd.lake.places.faults import faults
+from ingestd.lake.writing.schema import FileSchema
 
 _MOST_OPEN = 64
 _GROUP_ROWS = 122_880

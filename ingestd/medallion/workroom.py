@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ingestd.errors import Halt, Retryable
-from ingestd.lake.exchange import sync_directory
-from ingestd.lake.faults import fault, faults
+from ingestd.lake.merging.exchange import sync_directory
+from ingestd.lake.places.faults import fault, faults
 
 _LOCK = ".lock"
 

@@ -25,7 +25,7 @@ def _examine(pipeline: Pipeline, subject: str) -> Finding:
         place = open_place(pipeline.lake)
         found = place.identity("")
         if is_bucket := pipeline.lake.path.startswith("s3://"):
-            from ingestd.lake.s3_rights import prove_rights
+            from ingestd.lake.places.s3_rights import prove_rights
 
             prove_rights(pipeline.lake.path)
         is_foreign = not found and any(True for _ in place.list())

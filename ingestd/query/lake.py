@@ -15,7 +15,7 @@ from ingestd.query.read import Answer, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ingestd.lake.session import Answer as LakeAnswer
+    from ingestd.lake.reading.session import Answer as LakeAnswer
 
 MEMORY_MIB = 1024
 """What a query may take by default, before it goes on with temporary files."""
@@ -55,8 +55,8 @@ def write_arrow(question: Question, out: IO[bytes]) -> None:
 
 def _asking(question: Question) -> AbstractContextManager[LakeAnswer]:
     require_duckdb()
-    from ingestd.lake.ask import asking
-    from ingestd.lake.session import VIEW, Limits
+    from ingestd.lake.reading.ask import asking
+    from ingestd.lake.reading.session import VIEW, Limits
 
     query = question.query or f"FROM {VIEW}"
     return asking(

@@ -13,7 +13,7 @@ from ingestd.lake.catalogued import open_catalogued
 from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import settle
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.writing.writer import LakeWriter
 from ingestd.rows import only
 from ingestd.stores.cursors import CursorRow
 from ingestd.stores.dead_letters import DeadLetterBox, Left, Wanted

@@ -72,9 +72,9 @@ def _end_with_parent(given: int) -> None:
 def _status(error: IngestdError) -> int:
     if isinstance(error, BadQuestion):
         return 400
-    if "ingestd.lake.session" not in sys.modules:
+    if "ingestd.lake.reading.session" not in sys.modules:
         return 503
-    from ingestd.lake.session import Refused, TooMuch
+    from ingestd.lake.reading.session import Refused, TooMuch
 
     if isinstance(error, TooMuch):
         return 413
@@ -92,13 +92,13 @@ def _head(out: IO[bytes], head: Head) -> None:
 
 
 def _limits(order: Order) -> Any:
-    from ingestd.lake.session import Limits
+    from ingestd.lake.reading.session import Limits
 
     return Limits(memory_bytes=order.memory_bytes, spill_bytes=16 * order.memory_bytes, threads=2)
 
 
 def _list(order: Order, out: IO[bytes]) -> None:
-    from ingestd.lake.ask import asking
+    from ingestd.lake.reading.ask import asking
     from ingestd.stores.reading import live_files
 
     found = []
@@ -122,8 +122,8 @@ def _list(order: Order, out: IO[bytes]) -> None:
 
 
 def _rows(order: Order, question: Question, out: IO[bytes]) -> None:
-    from ingestd.lake.ask import asking
-    from ingestd.lake.session import Answer, Session
+    from ingestd.lake.reading.ask import asking
+    from ingestd.lake.reading.session import Answer, Session
 
     def ask(session: Session) -> Answer:
         text, values = statement(question, session.columns())

@@ -18,7 +18,7 @@ from ingestd.lake.catalogued import open_catalogued
 from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import remove_leftovers, settle
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.writing.writer import LakeWriter
 from ingestd.rows import cut, only, partitions_of, places
 from ingestd.stores.faults import RowsRefused
 from ingestd.stores.manifest import LAKE_GROUP, Manifest

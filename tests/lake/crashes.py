@@ -34,8 +34,8 @@ def _around(owner: Any, name: str, at_call: int, before: bool) -> None:
 
 def kill_at(step: str) -> None:
     """Die in the second roll, at this step."""
-    from ingestd.lake.files import OpenFiles
-    from ingestd.lake.local import LocalPlace
+    from ingestd.lake.places.local import LocalPlace
+    from ingestd.lake.writing.files import OpenFiles
     from ingestd.stores.postgres.manifest import PostgresManifest
     from ingestd.stores.sqlite.manifest import SqliteManifest
 
@@ -57,7 +57,7 @@ def kill_at(step: str) -> None:
 
 def kill_at_s3(step: str) -> None:
     """Die in the second roll to a bucket, when files are "uploaded", "committed", or "copied" and not yet deleted."""
-    from ingestd.lake.s3 import S3Place
+    from ingestd.lake.places.s3 import S3Place
     from ingestd.stores.postgres.manifest import PostgresManifest
     from ingestd.stores.sqlite.manifest import SqliteManifest
 
@@ -75,8 +75,8 @@ def kill_at_s3(step: str) -> None:
 
 def full_disk(marker: str) -> None:
     """Writing fails for want of space as long as the file `marker` is there."""
-    from ingestd.lake.faults import fault
-    from ingestd.lake.files import OpenFiles
+    from ingestd.lake.places.faults import fault
+    from ingestd.lake.writing.files import OpenFiles
 
     real: Callable[..., Any] = OpenFiles.write
 

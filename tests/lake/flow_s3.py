@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ingestd.lake.s3 import S3Place
+from ingestd.lake.places.s3 import S3Place
 from tests.lake.flow import LakeFlow
 
 

@@ -10,7 +10,7 @@ from ingestd.batch import Rows, Tile
 from ingestd.config import options as cfg
 from ingestd.lake.place import Place
 from ingestd.lake.settle import settle
-from ingestd.lake.writer import LakeWriter, Sealed
+from ingestd.lake.writing.writer import LakeWriter, Sealed
 from ingestd.stores.manifest import COMMITTED, REPLACED, SETTLED, LakeFile
 from tests.decode.records import MemoryRecord
 
@@ -98,7 +98,7 @@ def roll(writer: LakeWriter, place: Place, manifest: MemoryManifest, partition: 
 
 def written(path: object, columns: pa.RecordBatch, of: cfg.Pipeline) -> MemoryManifest:
     """One tile of `columns`, settled in the directory `path`."""
-    from ingestd.lake.local import LocalPlace
+    from ingestd.lake.places.local import LocalPlace
 
     place, manifest = LocalPlace(str(path)), MemoryManifest()
     writer = LakeWriter(of, place, "t")

@@ -9,12 +9,12 @@ import duckdb
 from msgspec import structs
 
 from ingestd.config import options as cfg
-from ingestd.lake.compaction import Compactor, Done, batches
 from ingestd.lake.identity import check_identity
-from ingestd.lake.ledger import Ledger, open_ledger, prepare
+from ingestd.lake.merging.compaction import Compactor, Done, batches
+from ingestd.lake.merging.ledger import Ledger, open_ledger, prepare
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import settle
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.writing.writer import LakeWriter
 from ingestd.stores.manifest import LakeFile
 from tests.sinks.contracts import decoded, pipeline_of, records_of
 

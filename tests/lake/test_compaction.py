@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.lake.compaction import Compactor
+from ingestd.lake.merging.compaction import Compactor
 from tests.lake.small import SmallLake, lake_pipeline, with_lake
 
 MakeLake = Callable[..., SmallLake]
@@ -17,7 +17,7 @@ MakeLake = Callable[..., SmallLake]
 @pytest.fixture(autouse=True)
 def no_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads: there is nobody to wait for."""
-    monkeypatch.setattr("ingestd.lake.turnover.GRACE_SECS", 0.0)
+    monkeypatch.setattr("ingestd.lake.merging.turnover.GRACE_SECS", 0.0)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 import ingestd
-from ingestd.lake.compaction import batches
-from ingestd.lake.readable import readable
+from ingestd.lake.merging.compaction import batches
+from ingestd.lake.reading.readable import readable
 from tests.lake.small import SmallLake, ids, lake_pipeline, ledger_of
 
 _HOME = os.path.dirname(ingestd.__file__)
@@ -29,7 +29,7 @@ Step = tuple[str, int]
 @pytest.fixture(autouse=True)
 def no_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads while it happens: there is nobody to wait for."""
-    monkeypatch.setattr("ingestd.lake.turnover.GRACE_SECS", 0.0)
+    monkeypatch.setattr("ingestd.lake.merging.turnover.GRACE_SECS", 0.0)
 
 
 def _compact_in_child(lake: SmallLake, at_step: Callable[[Step], None]) -> int:

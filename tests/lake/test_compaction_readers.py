@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from ingestd.config import options as cfg
-from ingestd.lake.readable import Vanished, readable
+from ingestd.lake.reading.readable import Vanished, readable
 from tests.lake.small import SmallLake, lake_pipeline, ledger_of, with_lake
 
 Read = Callable[[], tuple[int, int]]

@@ -10,8 +10,8 @@ import pytest
 from ingestd.accounting.lake import verify_lake
 from ingestd.config import options as cfg
 from ingestd.errors import Retryable
-from ingestd.lake.cleaning import remove_replaced
-from ingestd.lake.readable import readable
+from ingestd.lake.merging.cleaning import remove_replaced
+from ingestd.lake.reading.readable import readable
 from ingestd.stores.manifest import LakeFile
 from tests.lake.small import SmallLake, lake_pipeline
 

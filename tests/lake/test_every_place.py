@@ -13,7 +13,7 @@ from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.place import Place
 from ingestd.lake.settle import remove_leftovers, settle
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.writing.writer import LakeWriter
 from tests.lake.lakes import MemoryManifest, pipeline, roll, rows_of
 from tests.lake.test_writer import COLUMNS, batch
 

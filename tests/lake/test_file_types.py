@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingestd.config.options import Column
-from ingestd.lake.schema import FileSchema
+from ingestd.lake.writing.schema import FileSchema
 from tests.decode.records import decoded
 from tests.lake.lakes import pipeline, written
 

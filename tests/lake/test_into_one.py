@@ -8,8 +8,8 @@ import pytest
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.lake.cleaning import expire, remove_replaced
-from ingestd.lake.into import COMPACTED, IntoOne
+from ingestd.lake.merging.cleaning import expire, remove_replaced
+from ingestd.lake.merging.into import COMPACTED, IntoOne
 from ingestd.stores.manifest import LakeFile
 from tests.lake.small import SmallLake, lake_pipeline, with_lake
 

@@ -15,9 +15,9 @@ from ingestd.config import options as cfg
 from ingestd.errors import Retryable
 from ingestd.keeper.keeper import posts_of
 from ingestd.keeper.lake import Clean, Compact
-from ingestd.lake.compaction import Compactor
-from ingestd.lake.ledger import Busy
-from ingestd.lake.merge import no_tick
+from ingestd.lake.merging.compaction import Compactor
+from ingestd.lake.merging.ledger import Busy
+from ingestd.lake.merging.merge import no_tick
 from ingestd.stores.open import open_store
 from ingestd.stores.store import LedgerKey
 from ingestd.supervisor.siblings import needs_keeper
@@ -28,7 +28,7 @@ from tests.sinks.contracts import ask as ask_server
 @pytest.fixture
 def lake(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLake]:
     """Nobody reads it."""
-    monkeypatch.setattr("ingestd.lake.turnover.GRACE_SECS", 0.0)
+    monkeypatch.setattr("ingestd.lake.merging.turnover.GRACE_SECS", 0.0)
     one = SmallLake(url, lake_pipeline(tmp_path / "lake"))
     yield one
     one.close()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ingestd.errors import Halt, Retryable
-from ingestd.lake.faults import fault, faults
-from ingestd.lake.local import LocalPlace
-from ingestd.lake.turns import alone, shared
+from ingestd.lake.places.faults import fault, faults
+from ingestd.lake.places.local import LocalPlace
+from ingestd.lake.places.turns import alone, shared
 
 STAGED = "_staging/p/t-0/x.parquet.staged"
 FINAL = "d=a/x.parquet"

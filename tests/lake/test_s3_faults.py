@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingestd.errors import Halt, Retryable
-from ingestd.lake.s3 import S3Place
+from ingestd.lake.places.s3 import S3Place
 from tests.fix_proxy import Proxy
 from tests.fix_s3 import QUICK, S3Server
 

@@ -7,11 +7,11 @@ from msgspec import structs
 
 from ingestd.errors import Halt, Retryable
 from ingestd.lake.identity import check_identity
-from ingestd.lake.local import LocalPlace
 from ingestd.lake.open import open_place
+from ingestd.lake.places.local import LocalPlace
+from ingestd.lake.places.turns import alone
 from ingestd.lake.settle import remove_leftovers, settle
-from ingestd.lake.turns import alone
-from ingestd.lake.writer import LakeWriter, Sealed
+from ingestd.lake.writing.writer import LakeWriter, Sealed
 from ingestd.stores.manifest import SETTLED
 from tests.lake.lakes import MemoryManifest, pipeline, rows_of
 from tests.lake.test_writer import COLUMNS, batch

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ingestd.lake.session import SPILL, Limits, Session
-from ingestd.lake.spool import PREFIX, Spool
+from ingestd.lake.places.spool import PREFIX, Spool
+from ingestd.lake.reading.session import SPILL, Limits, Session
 from ingestd.lake.temporary import remove_leftovers
 
-_SPOOL = "from ingestd.lake.spool import Spool; s = Spool(); print(s.create('a/b'), flush=True)"
+_SPOOL = "from ingestd.lake.places.spool import Spool; s = Spool(); print(s.create('a/b'), flush=True)"
 _QUERY = """
-from ingestd.lake.session import Limits, Session
+from ingestd.lake.reading.session import Limits, Session
 with Session(Limits(memory_bytes=64 << 20, threads=1)) as session:
     session.ask("SELECT range AS n, repeat('x', 100) || range AS t FROM range(2_000_000) ORDER BY hash(range)")
     print(next(p for p in session._spill.path.iterdir() if p.name != ".lock"), flush=True)

@@ -10,7 +10,7 @@ import pytest
 
 from ingestd.accounting.lake import LakeReport, verify_lake
 from ingestd.config import options as cfg
-from ingestd.lake.cleaning import expire, remove_replaced
+from ingestd.lake.merging.cleaning import expire, remove_replaced
 from tests.lake.small import SmallLake, lake_pipeline
 from tests.lake.stores import Ask
 
@@ -18,7 +18,7 @@ from tests.lake.stores import Ask
 @pytest.fixture
 def lake(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLake]:
     """Three commits of two kinds, nobody reading."""
-    monkeypatch.setattr("ingestd.lake.turnover.GRACE_SECS", 0.0)
+    monkeypatch.setattr("ingestd.lake.merging.turnover.GRACE_SECS", 0.0)
     one = SmallLake(url, lake_pipeline(tmp_path / "lake"))
     one.fill(3)
     yield one

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ingestd.batch import Rows, Tile
 from ingestd.errors import Retryable
-from ingestd.lake.footer import NoFooter, read_footer
-from ingestd.lake.local import LocalPlace
-from ingestd.lake.writer import LakeWriter
+from ingestd.lake.places.local import LocalPlace
+from ingestd.lake.writing.footer import NoFooter, read_footer
+from ingestd.lake.writing.writer import LakeWriter
 from tests.lake.lakes import MemoryManifest, of_partitions, pipeline, roll, rows_of
 
 COLUMNS = (("d", "text"), ("n", "int8"), ("pad", "text"))

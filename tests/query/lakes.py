@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 
 from ingestd.config.file import load
 from ingestd.config.options import Config, Pipeline
-from ingestd.lake.footer import read_footer
 from ingestd.lake.layout import Layout, final_name, staged_key
 from ingestd.lake.open import open_place
-from ingestd.lake.schema import FileSchema
 from ingestd.lake.settle import settle
+from ingestd.lake.writing.footer import read_footer
+from ingestd.lake.writing.schema import FileSchema
 from ingestd.stores.manifest import LakeFile
 from ingestd.stores.open import open_manifest, open_store
 from ingestd.stores.store import LedgerKey

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingestd.cli import main
-from ingestd.lake.local import LocalPlace
+from ingestd.lake.places.local import LocalPlace
 from ingestd.stores.reading import live_files
 from tests.query.lakes import MadeLake, event, lake_config
 from tests.query.test_lake import answer
@@ -34,7 +34,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeLake:
     lake.commit([event(n) for n in range(22, 30)], settled=False)
     lake.close()
     Bucket.opened = []
-    monkeypatch.setattr("ingestd.lake.ask.open_place", lambda options: Bucket(options.path))
+    monkeypatch.setattr("ingestd.lake.reading.ask.open_place", lambda options: Bucket(options.path))
     return lake
 
 
@@ -70,6 +70,6 @@ def test_a_file_that_vanishes_is_asked_for_again(
             again.close()
         return files
 
-    monkeypatch.setattr("ingestd.lake.ask.live_files", stale)
+    monkeypatch.setattr("ingestd.lake.reading.ask.live_files", stale)
     assert answer(made, capsys, "SELECT count(*) AS n FROM lake WHERE id >= 0") == [{"n": 30}]
     assert len(calls) == 2

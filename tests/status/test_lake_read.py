@@ -20,8 +20,8 @@ from msgspec import structs
 
 from ingestd.board import Board, Slot, SlotCell
 from ingestd.config.options import Bytes, Config, Secret, Secs, Status
-from ingestd.lake.ask import asking
-from ingestd.lake.session import Limits, Session
+from ingestd.lake.reading.ask import asking
+from ingestd.lake.reading.session import Limits, Session
 from ingestd.status.lake_child import Order
 from ingestd.status.lake_question import BadQuestion, read_question, statement
 from tests.query.lakes import MadeLake, event, lake_config

@@ -11,8 +11,8 @@ import os
 import time
 from collections.abc import Iterator
 
-from ingestd.lake.faults import faults
 from ingestd.lake.place import Place
+from ingestd.lake.places.faults import faults
 
 _RETRY_SECS = 0.005
 

@@ -12,14 +12,14 @@ from msgspec import Struct, structs
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt
-from ingestd.lake.exchange import sync_directory
-from ingestd.lake.faults import faults
 from ingestd.lake.identity import check_identity
 from ingestd.lake.layout import hive_values
-from ingestd.lake.ledger import Ledger
-from ingestd.lake.local import LocalPlace
-from ingestd.lake.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
+from ingestd.lake.merging.exchange import sync_directory
+from ingestd.lake.merging.ledger import Ledger
+from ingestd.lake.merging.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
 from ingestd.lake.place import STAGING, Place
+from ingestd.lake.places.faults import faults
+from ingestd.lake.places.local import LocalPlace
 from ingestd.stores.manifest import SETTLED, LakeFile
 
 COMPACTED = "events_compacted.parquet"

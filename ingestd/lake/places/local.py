@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ingestd.errors import Halt, Retryable
-from ingestd.lake.faults import fault, faults
 from ingestd.lake.place import IDENTITY, STAGING, Listed
+from ingestd.lake.places.faults import fault, faults
 
 _LOCK = ".lock"
 _NOT_OURS = {STAGING, "lost+found"}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingestd.config import options as cfg
-from ingestd.lake.into import IsFinished
+from ingestd.lake.merging.into import IsFinished
 from ingestd.stores.manifest import LakeFile
 from ingestd.stores.open import open_runs
 from ingestd.stores.store import Store

@@ -1,6 +1,6 @@
 """Files that nobody needs any more: too old, replaced, or left over. Knows no merging.
 
-Every function needs the lake's lock, and a lake that has recovered (`ingestd.lake.compaction`), and may be repeated.
+Every function needs the lake's lock and a lake that has recovered (see `compaction`), and may be repeated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from itertools import islice
 
 from ingestd.config import options as cfg
 from ingestd.errors import Retryable
-from ingestd.lake.ledger import Ledger
+from ingestd.lake.merging.ledger import Ledger
+from ingestd.lake.merging.turnover import COMPACT
 from ingestd.lake.place import STAGING, Place
-from ingestd.lake.turnover import COMPACT
 from ingestd.stores.manifest import SETTLED, LakeFile
 
 RETENTION = "retention"

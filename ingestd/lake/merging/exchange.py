@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestd.errors import Halt
-from ingestd.lake.faults import fault, faults
+from ingestd.lake.places.faults import fault, faults
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ingestd.lake.faults import fault, faults
+from ingestd.lake.places.faults import fault, faults
 from ingestd.lake.temporary import TemporaryDirectory
 
 PREFIX = "ingestd-lake-"

@@ -1,7 +1,7 @@
 """Small files of a lake become larger ones: merged, swapped in manifest and directory. Knows no clock and no screen.
 
 A crash at any step leaves the lake as it was, or as it will be once the next run has recovered: what the manifest does
-not name is removed, what it names takes its place. `ingestd.lake.turnover` says what readers see meanwhile.
+not name is removed, what it names takes its place. `ingestd.lake.merging.turnover` says what readers see meanwhile.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ from msgspec import Struct
 
 from ingestd.config import options as cfg
 from ingestd.errors import Halt, Retryable
-from ingestd.lake import turns
-from ingestd.lake.exchange import require_exchange
 from ingestd.lake.identity import check_identity
 from ingestd.lake.layout import encode
-from ingestd.lake.ledger import Ledger
-from ingestd.lake.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
+from ingestd.lake.merging.exchange import require_exchange
+from ingestd.lake.merging.ledger import Ledger
+from ingestd.lake.merging.merge import Source, Tick, Unreadable, alike, examine, merge, no_tick
+from ingestd.lake.merging.plan import Group, plan
+from ingestd.lake.merging.turnover import COMPACT, Bench, Turnover, room_of
 from ingestd.lake.place import Place
-from ingestd.lake.plan import Group, plan
-from ingestd.lake.turnover import COMPACT, Bench, Turnover, room_of
+from ingestd.lake.places import turns
 from ingestd.logs import get_logger
 from ingestd.stores.manifest import COMMITTED, LakeFile
 

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from ingestd.config import options as cfg
 from ingestd.errors import Retryable
-from ingestd.lake.faults import faults
-from ingestd.lake.footer import NoFooter, read_footer
 from ingestd.lake.place import Place
+from ingestd.lake.places.faults import faults
+from ingestd.lake.writing.footer import NoFooter, read_footer
 
 _SAMPLE_ROWS = 20_000
 _DISTINCT_SHARE = 0.75

@@ -17,9 +17,9 @@ from ingestd.config import options as cfg
 from ingestd.config.checks.lake import PARTITION
 from ingestd.errors import StartupError
 from ingestd.lake.open import open_place
-from ingestd.lake.readable import NUMBERS, Vanished, readable
-from ingestd.lake.schema import FileSchema
-from ingestd.lake.session import Limits, Refused, Session
+from ingestd.lake.reading.readable import NUMBERS, Vanished, readable
+from ingestd.lake.reading.session import Limits, Refused, Session
+from ingestd.lake.writing.schema import FileSchema
 from ingestd.stores.manifest import LakeFile
 from ingestd.stores.reading import live_files
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ingestd.lake.place import STAGING
-from ingestd.lake.s3 import open_client
-from ingestd.lake.s3_errors import s3_errors
+from ingestd.lake.places.s3 import open_client
+from ingestd.lake.places.s3_errors import s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

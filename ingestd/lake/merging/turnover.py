@@ -11,7 +11,7 @@ is neither the old nor the new content of it:
 - where directories cannot be exchanged (the root itself, directories in which others are), that file is put into the
   directory for a moment before its files change, and stays a moment after.
 
-Every step may be repeated by anybody who has the lock of `ingestd.lake.turns`.
+Every step may be repeated by anybody who has the lock of `ingestd.lake.places.turns`.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from ingestd.errors import Retryable
-from ingestd.lake.exchange import exchange, sync_directory
-from ingestd.lake.faults import faults
+from ingestd.lake.merging.exchange import exchange, sync_directory
 from ingestd.lake.place import STAGING
+from ingestd.lake.places.faults import faults
 
 COMPACT = f"{STAGING}/compact"
 """Below it a directory for each compaction under way, which nobody else touches without the lake's lock."""

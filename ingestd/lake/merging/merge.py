@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from ingestd.config import options as cfg
-from ingestd.lake.files import OpenFiles, Written
-from ingestd.lake.footer import NoFooter, read_footer
 from ingestd.lake.place import Place
-from ingestd.lake.schema import FIELD_ID
+from ingestd.lake.writing.files import OpenFiles, Written
+from ingestd.lake.writing.footer import NoFooter, read_footer
+from ingestd.lake.writing.schema import FIELD_ID
 from ingestd.stores.manifest import LakeFile
 
 _GROUP_ROWS = 1 << 17

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ingestd.batch import Rows, Tile
 from ingestd.config import options as cfg
-from ingestd.lake.files import OpenFiles, Written
 from ingestd.lake.layout import Layout, final_name, redrive_key, staged_key
-from ingestd.lake.pending import Group, Pending
 from ingestd.lake.place import Place
-from ingestd.lake.schema import FileSchema
-from ingestd.lake.together import together
+from ingestd.lake.places.together import together
+from ingestd.lake.writing.files import OpenFiles, Written
+from ingestd.lake.writing.pending import Group, Pending
+from ingestd.lake.writing.schema import FileSchema
 from ingestd.rows import partitions_of
 from ingestd.stores.manifest import LakeFile
 

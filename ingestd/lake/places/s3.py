@@ -20,10 +20,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ingestd.errors import Halt
-from ingestd.lake.faults import faults
 from ingestd.lake.place import IDENTITY, STAGING, Listed
-from ingestd.lake.s3_errors import NO_CONDITIONS, TAKEN, code_of, s3_errors
-from ingestd.lake.spool import Spool
+from ingestd.lake.places.faults import faults
+from ingestd.lake.places.s3_errors import NO_CONDITIONS, TAKEN, code_of, s3_errors
+from ingestd.lake.places.spool import Spool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

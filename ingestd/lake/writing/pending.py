@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ingestd.lake.schema import FileSchema
+from ingestd.lake.writing.schema import FileSchema
 
 Group = tuple[str, pa.Table]
 """A directory and rows of it, in the order of the files."""

@@ -18,8 +18,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from ingestd.lake.arrow_files import KeyFiles
-from ingestd.lake.readable import Readable, Value, partition_values
+from ingestd.lake.places.arrow_files import KeyFiles
+from ingestd.lake.reading.readable import Readable, Value, partition_values
 
 _FOOTERS_AT_ONCE = 16
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from msgspec import Struct
 
 from ingestd.errors import StartupError
-from ingestd.lake.readable import Readable
+from ingestd.lake.reading.readable import Readable
+from ingestd.lake.reading.view import quoted, select_all
 from ingestd.lake.temporary import TemporaryDirectory
-from ingestd.lake.view import quoted, select_all
 
 VIEW = "lake"
 SPILL = "ingestd-query-"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from ingestd.lake.readable import Readable
+from ingestd.lake.reading.readable import Readable
 
 
 class KeyFiles(pafs.FileSystemHandler):  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""Directories and buckets: what keeps the files of a lake."""

@@ -1,0 +1,1 @@
+"""Decoded rows into staged Parquet files."""
