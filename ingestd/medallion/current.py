@@ -83,15 +83,10 @@ class Merger:
         self._store = store
         self._ledger = ledger
         self._tick = tick
-        self._room = Workroom(current_root(pipeline))
+        self._room = Workroom(current_root(pipeline), self._recover)
 
     def __enter__(self) -> Merger:
         self._room.__enter__()
-        try:
-            self._recover()
-        except BaseException:
-            self._room.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *about: Any) -> None:

@@ -66,15 +66,10 @@ class Stager:
         self._ledger = ledger
         self._tick = tick
         self._make = make
-        self._room = Workroom(stage_root(pipeline))
+        self._room = Workroom(stage_root(pipeline), self._recover)
 
     def __enter__(self) -> Stager:
         self._room.__enter__()
-        try:
-            self._recover()
-        except BaseException:
-            self._room.__exit__(None, None, None)
-            raise
         return self
 
     def __exit__(self, *about: Any) -> None:

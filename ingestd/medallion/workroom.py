@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -22,13 +22,25 @@ _LOCK = ".lock"
 class Workroom:
     """Of the tables in `root`; entered by one process at a time."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, recover: Callable[[], None] = lambda: None):
+        """`recover` puts right what a process that died has left, before anything else is done here."""
+        self._recover = recover
         self.root = root.absolute()
         self.path = self.root.parent / f".{self.root.name}.work"
         self._lock: int | None = None
 
     def __enter__(self) -> Workroom:
-        """Raises: Retryable when another process is at work here, Halt when nothing can be renamed from here."""
+        """Raises: Retryable when another process is at work here, Halt when nothing can be renamed from here, and what
+        `recover` raises."""
+        self._enter_alone()
+        try:
+            self._recover()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def _enter_alone(self) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(exist_ok=True)
@@ -48,7 +60,6 @@ class Workroom:
         except BaseException:
             self._leave()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
