@@ -13,19 +13,19 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingestd.demo.asked import FACTORS, KEYS, STEP_SECS, Asked, pressed_keys
-from ingestd.errors import ExitCode, StartupError
+from ingestd.errors import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ingestd.demo.daemon import Daemon
     from ingestd.demo.load import Load
+    from ingestd.demo.sales_screen import Figures
     from ingestd.demo.screen import Screen
     from ingestd.demo.watch import Watch
     from ingestd.embedded.stack import Stack
 
 _RATES = {"sales": 5000.0, "cdc": 500.0}
-_FIRST_ROW_SECS = 60.0
 _DRAIN_SECS = 10.0
 
 
@@ -101,6 +101,7 @@ class _Parts(NamedTuple):
 def _run(asked: Asked, console: "Console", stack: "Stack", directory: Path) -> int:
     from ingestd.demo.daemon import Daemon
     from ingestd.demo.load import Load, make_topic
+    from ingestd.demo.sales_screen import Picture, line
     from ingestd.demo.screen import screen
     from ingestd.demo.watch import Watch
 
@@ -113,38 +114,27 @@ def _run(asked: Asked, console: "Console", stack: "Stack", directory: Path) -> i
         load.start()
         watch = cleanup.enter_context(contextlib.closing(Watch(stack.postgres_url, daemon.status_url, load)))
         parts = _Parts(stack, daemon, load, watch)
-        if _first_row(parts, asked):
+        if asked.wait_for("row", watch.row_exists, daemon, parts.check):
             _print_addresses(console, parts, asked.secs())
-            with screen(console, KEYS) as shown, pressed_keys() as pressed:
+            with screen(console, line, Picture(KEYS)) as shown, pressed_keys() as pressed:
                 _show_until(asked, parts, shown, pressed)
         console.print("stopping ...")
         return _settle(console, parts)
 
 
-def _first_row(parts: _Parts, asked: Asked) -> bool:
-    """Wait for it; False when asked to stop before."""
-    deadline = time.monotonic() + _FIRST_ROW_SECS
-    while not asked.stop.is_set():
-        if parts.watch.row_exists():
-            return True
-        parts.check()
-        if time.monotonic() > deadline:
-            raise StartupError(f"no row after {_FIRST_ROW_SECS:.0f} s: {parts.daemon.last_log_line()}")
-        time.sleep(STEP_SECS)
-    return False
-
-
 def _print_addresses(console: "Console", parts: _Parts, secs: float) -> None:
-    for line in (
+    from ingestd.demo.screen import print_lines
+
+    print_lines(
+        console,
         f"first row    after {secs:.1f} s",
         f"status page  {parts.daemon.status_url}",
         f"table        psql {shlex.quote(parts.stack.postgres_url)}",
         f"broker       {parts.stack.bootstrap_servers}, topic sales",
-    ):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    )
 
 
-def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[[], str]) -> None:
+def _show_until(asked: Asked, parts: _Parts, shown: "Screen[Figures]", pressed: Callable[[], str]) -> None:
     end_at = time.monotonic() + asked.seconds if asked.seconds else float("inf")
     show_at = 0.0
     while not asked.stop.is_set() and time.monotonic() < end_at:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ingestd.demo.cdc_compare import Sides
-    from ingestd.demo.cdc_screen import Screen
+    from ingestd.demo.cdc_screen import Figures
     from ingestd.demo.cdc_shop import Shop
     from ingestd.demo.cdc_watch import CdcWatch
     from ingestd.demo.daemon import Daemon
+    from ingestd.demo.screen import Screen
     from ingestd.embedded.stack import Stack
 
 _CAPTURE_SECS = 60.0
-_FIRST_ROWS_SECS = 60.0
 _COMPARE_EVERY_SECS = 10.0
 _STILL_SECS = 20.0
 """A copy that is not equal and has not changed for so long will not become equal."""
@@ -53,18 +53,19 @@ class _Parts(NamedTuple):
 
 def run_cdc(asked: Asked, console: "Console", stack: "Stack", directory: Path) -> int:
     """Run until asked to stop; OK when source and copy are equal at the end, CRASH when they are not."""
-    from ingestd.demo.cdc_daemon import CONFIG, CONNECTOR, shop_source
-    from ingestd.demo.cdc_screen import screen
+    from ingestd.demo.cdc_daemon import CONNECTOR, COPIES, shop_source
+    from ingestd.demo.cdc_screen import line, picture
     from ingestd.demo.cdc_shop import Shop, make_tables
     from ingestd.demo.cdc_watch import CdcWatch
     from ingestd.demo.daemon import Daemon
+    from ingestd.demo.screen import screen
 
     source_url = stack.debezium.source_url
     make_tables(source_url)
     stack.debezium.connectors.put(CONNECTOR, shop_source(source_url).config())
     stack.debezium.connectors.wait_running(CONNECTOR, _CAPTURE_SECS)
     with contextlib.ExitStack() as cleanup:
-        daemon = Daemon(directory, stack.bootstrap_servers, stack.postgres_url, CONFIG)
+        daemon = Daemon(directory, stack.bootstrap_servers, stack.postgres_url, COPIES)
         cleanup.callback(daemon.stop)
         shop = Shop(source_url, asked.per_sec)
         cleanup.callback(shop.stop)
@@ -73,42 +74,31 @@ def run_cdc(asked: Asked, console: "Console", stack: "Stack", directory: Path) -
             contextlib.closing(CdcWatch(source_url, stack.postgres_url, daemon.status_url, shop))
         )
         parts = _Parts(stack, daemon, shop, watch)
-        if _first_rows(parts, asked):
+        if asked.wait_for("copied row", watch.copied, daemon, parts.check):
             _print_addresses(console, parts, asked.secs())
-            with screen(console, KEYS) as shown, pressed_keys() as pressed:
+            with screen(console, line, lambda figures: picture(figures, KEYS)) as shown, pressed_keys() as pressed:
                 _show_until(asked, parts, shown, pressed)
         console.print("stopping ...")
         return _settle(console, parts)
 
 
-def _first_rows(parts: _Parts, asked: Asked) -> bool:
-    """Wait for them; False when asked to stop before."""
-    deadline = time.monotonic() + _FIRST_ROWS_SECS
-    while not asked.stop.is_set():
-        if parts.watch.copied():
-            return True
-        parts.check()
-        if time.monotonic() > deadline:
-            raise StartupError(f"no copied row after {_FIRST_ROWS_SECS:.0f} s: {parts.daemon.last_log_line()}")
-        time.sleep(STEP_SECS)
-    return False
-
-
 def _print_addresses(console: "Console", parts: _Parts, secs: float) -> None:
+    from ingestd.demo.screen import print_lines
+
     debezium = parts.stack.debezium
     login = shlex.quote(f"{debezium.user}:{debezium.password}")
-    for line in (
+    print_lines(
+        console,
         f"first rows   after {secs:.1f} s",
         f"status page  {parts.daemon.status_url}",
         f"source       psql {shlex.quote(debezium.source_url)}",
         f"copy         psql {shlex.quote(parts.stack.postgres_url)}",
         f"broker       {parts.stack.bootstrap_servers}, topics shop.public.customers and shop.public.orders",
         f"Debezium     curl -u {login} {debezium.url}/connectors/shop/status",
-    ):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    )
 
 
-def _show_until(asked: Asked, parts: _Parts, shown: "Screen", pressed: Callable[[], str]) -> None:
+def _show_until(asked: Asked, parts: _Parts, shown: "Screen[Figures]", pressed: Callable[[], str]) -> None:
     end_at = time.monotonic() + asked.seconds if asked.seconds else float("inf")
     show_at, compare_at = 0.0, time.monotonic() + _COMPARE_EVERY_SECS
 

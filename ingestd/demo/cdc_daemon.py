@@ -4,21 +4,11 @@ from ingestd.embedded.debezium_source import DebeziumSource
 
 CONNECTOR = "shop"
 PARTITIONS = 2
-CONFIG = """[kafka]
-bootstrap_servers = "{bootstrap_servers}"
-group_id = "ingestd-demo"
-
-[store]
-url = "{store_url}"
-
-[status]
-listen = "127.0.0.1:{status_port}"
-
-[[pipeline]]
+COPIES = """[[pipeline]]
 name = "copies"
 topic = "shop.public.*"
-cdc = {{ columns = "from_events" }}
-table = {{ name = "{{schema}}.{{table}}", mode = "upsert", create = true }}
+cdc = { columns = "from_events" }
+table = { name = "{schema}.{table}", mode = "upsert", create = true }
 """
 """A copy of each table of the source: names, types and keys come from the events."""
 

@@ -1,17 +1,11 @@
 """Looks at the change data demo from outside: both databases by SQL, the status page by HTTP. Knows no screen."""
 
 import time
-import urllib.error
-import urllib.request
-from typing import Any
-
-import msgspec
 
 from ingestd.demo.cdc_compare import Differences, Sides, compare, differences, open_session, row_count
 from ingestd.demo.cdc_screen import Figures
 from ingestd.demo.cdc_shop import TABLES, Shop
-
-_HTTP_SECS = 2.0
+from ingestd.demo.totals import totals
 
 
 class CdcWatch:
@@ -40,7 +34,7 @@ class CdcWatch:
         at, changes = time.monotonic(), self._shop.changes
         last_at, last_changes = self._last
         self._last = (at, changes)
-        total = self._total()
+        total = totals(self._status_url)
         return Figures(
             secs=at - self._started,
             asked_per_sec=self._shop.per_sec,
@@ -69,14 +63,6 @@ class CdcWatch:
     def differences(self) -> list[Differences]:
         """What differs now."""
         return differences(self._source, self._copy, TABLES)
-
-    def _total(self) -> dict[str, Any]:
-        try:
-            with urllib.request.urlopen(f"{self._status_url}/api/partitions", timeout=_HTTP_SECS) as answer:
-                view = msgspec.json.decode(answer.read())
-        except (urllib.error.URLError, OSError):
-            return {}
-        return dict(view["total"])
 
 
 def are_equal(sides: list[Sides]) -> bool:

@@ -9,7 +9,7 @@ from ingestd.embedded.child import end_child, free_ports, last_words, spawn
 from ingestd.errors import StartupError
 
 _STOP_SECS = 20.0
-SALES = """[kafka]
+_ENDPOINTS = """[kafka]
 bootstrap_servers = "{bootstrap_servers}"
 group_id = "ingestd-demo"
 
@@ -19,15 +19,16 @@ url = "{store_url}"
 [status]
 listen = "127.0.0.1:{status_port}"
 
-[[pipeline]]
+"""
+SALES = """[[pipeline]]
 name = "sales"
 topic = "sales"
 column = [
-  {{ name = "id", type = "text", required = true }},
-  {{ name = "ts", type = "timestamptz", required = true }},
-  {{ name = "store_id", type = "text", required = true }},
-  {{ name = "amount_usd", type = "numeric(12,2)", required = true }},
-  {{ name = "channel", type = "text", required = true }},
+  { name = "id", type = "text", required = true },
+  { name = "ts", type = "timestamptz", required = true },
+  { name = "store_id", type = "text", required = true },
+  { name = "amount_usd", type = "numeric(12,2)", required = true },
+  { name = "channel", type = "text", required = true },
 ]
 
 [pipeline.table]
@@ -39,19 +40,17 @@ create = true
 
 
 class Daemon:
-    """`ingestd run`, started by the constructor, with a configuration that has places for endpoints and port."""
+    """`ingestd run`, started by the constructor, with these pipelines."""
 
-    def __init__(self, directory: Path, bootstrap_servers: str, store_url: str, config_template: str = SALES):
+    def __init__(self, directory: Path, bootstrap_servers: str, store_url: str, pipelines: str = SALES):
         port = free_ports(1)[0]
         self.status_url = f"http://127.0.0.1:{port}"
         self._log_path = directory / "ingestd.log"
         config = directory / "ingestd.toml"
         # The URL holds the password: for us alone, and never on a command line.
         config.touch(mode=0o600)
-        config.write_text(
-            config_template.format(bootstrap_servers=bootstrap_servers, store_url=store_url, status_port=port),
-            encoding="utf-8",
-        )
+        endpoints = _ENDPOINTS.format(bootstrap_servers=bootstrap_servers, store_url=store_url, status_port=port)
+        config.write_text(endpoints + pipelines, encoding="utf-8")
         code = "import sys; from ingestd.cli import main; sys.exit(main())"
         # A session of its own (so Ctrl-C comes to us first), and it ends when we do, whatever ends us.
         self._child: subprocess.Popen[bytes] = spawn(

@@ -1,19 +1,15 @@
 """Looks at the running demo from outside: its table by SQL, its status page by HTTP. Knows nothing of the screen."""
 
 import time
-import urllib.error
-import urllib.request
-from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import errors
 
 from ingestd.demo.load import Load
-from ingestd.demo.screen import Figures
+from ingestd.demo.sales_screen import Figures
+from ingestd.demo.totals import totals
 
 TABLE = "public.sales_events"
-_HTTP_SECS = 2.0
 
 
 class Watch:
@@ -51,7 +47,7 @@ class Watch:
         self._last = (at, produced)
         rows, newest = self._counted()
         query_ms = (time.monotonic() - at) * 1000
-        total = self._total()
+        total = totals(self._status_url)
         return Figures(
             secs=at - self._started,
             asked_per_sec=self._load.per_sec,
@@ -72,11 +68,3 @@ class Watch:
         except errors.UndefinedTable:
             return 0, "-"
         return (int(found[0]), str(found[1] or "-")) if found else (0, "-")
-
-    def _total(self) -> dict[str, Any]:
-        try:
-            with urllib.request.urlopen(f"{self._status_url}/api/partitions", timeout=_HTTP_SECS) as answer:
-                view = msgspec.json.decode(answer.read())
-        except (urllib.error.URLError, OSError):
-            return {}
-        return dict(view["total"])
