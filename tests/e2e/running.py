@@ -6,17 +6,22 @@ from pathlib import Path
 
 from tests.fault.daemon import COMMAND, Daemon
 
-CONFIG = """
+SERVERS = """
 [kafka]
 bootstrap_servers = "{bootstrap}"
-group_id = "{topic}"
-group_instance_id = "{topic}"
+group_id = "{group}"
+group_instance_id = "{group}"
 properties = {{ "session.timeout.ms" = 3000 }}
 [store]
 url = "{url}"
 [status]
 enabled = {status}
 listen = "127.0.0.1:0"
+"""
+"""Where a configuration begins; a daemon that is killed is missed after three seconds."""
+_CONFIG = (
+    SERVERS
+    + """
 [[pipeline]]
 name = "events"
 topic = "{topic}"
@@ -32,13 +37,14 @@ mode = "insert"
 key = ["id"]
 create = true
 """
+)
 
 
 def write_config(directory: Path, bootstrap: str, url: str, topic: str, limits: str = "", status: bool = False) -> Path:
     """One topic into the table `events(id, note)`."""
     file = directory / "ingestd.toml"
     shown = str(status).lower()
-    file.write_text(CONFIG.format(bootstrap=bootstrap, url=url, topic=topic, limits=limits, status=shown))
+    file.write_text(_CONFIG.format(bootstrap=bootstrap, url=url, group=topic, topic=topic, limits=limits, status=shown))
     return file
 
 

@@ -13,23 +13,15 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from ingestd.embedded.kafka import KafkaServer
-from tests.e2e.running import catch_up, events, ingestd, run_daemon
+from tests.e2e.running import SERVERS, catch_up, events, ingestd, run_daemon
 from tests.fault.daemon import Daemon
 from tests.fix_servers import MakeTopic, Produce
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = """
-[kafka]
-bootstrap_servers = "{bootstrap}"
-group_id = "{prefix}"
-group_instance_id = "{prefix}"
-properties = {{ "session.timeout.ms" = 3000 }}
-[store]
-url = "{url}"
-[status]
-enabled = {status}
-listen = "127.0.0.1:0"
+CONFIG = (
+    SERVERS
+    + """
 [workers]
 {workers}
 [[pipeline]]
@@ -46,6 +38,7 @@ mode = "insert"
 key = ["id"]
 create = true
 """
+)
 _PREFIXES = itertools.count(1)
 TOPICS = 12
 EACH = 400
@@ -102,7 +95,9 @@ def many(
     prefix, file = f"many-{os.getpid()}-{next(_PREFIXES)}", tmp_path / "ingestd.toml"
     workers = "" if sqlite else "max_workers = 3"
     file.write_text(
-        CONFIG.format(bootstrap=kafka.bootstrap_servers, url=url, prefix=prefix, workers=workers, status="false")
+        CONFIG.format(
+            bootstrap=kafka.bootstrap_servers, url=url, group=prefix, prefix=prefix, workers=workers, status="false"
+        )
     )
     found = Many(file, url, prefix, topic, produce)
     for number in range(TOPICS):
