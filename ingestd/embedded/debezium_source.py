@@ -11,6 +11,8 @@ _FIXED = {
     "plugin.name": "pgoutput",
     # The default skips truncates in silence.
     "skipped.operations": "none",
+    # The default writes null for a value that the connector cannot convert, and goes on.
+    "event.converting.failure.handling.mode": "fail",
     "slot.retry.delay.ms": "500",
     "retriable.restart.connector.wait.ms": "1000",
     "poll.interval.ms": "50",

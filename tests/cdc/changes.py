@@ -49,6 +49,7 @@ class Changes:
         self.samples = {name: SAMPLES[name] for name in (only or SAMPLES)}
         self._columns = {table: {} for table in TABLES}  # type: dict[str, dict[str, str]]
         self._made = 0
+        self._widened: set[str] = set()
         self.done: Counter[str] = Counter()
         """Kinds of changes, and "transactions" committed at the source."""
 
@@ -183,7 +184,8 @@ class Changes:
         table = self._random.choice(TABLES)
         columns = self._columns[table]
         draw = self._random.random()
-        wider = {name: _WIDER[kind] for name, kind in columns.items() if kind in _WIDER}
+        # Once each: a second choice might narrow the scale, and a copy never does.
+        wider = {name: _WIDER[kind] for name, kind in columns.items() if kind in _WIDER and name not in self._widened}
         if draw < 0.5 or not columns:
             self._made += 1  # also where it comes to nothing: no name is ever used twice
             name, kind = f"c{self._made}", self._random.choice(sorted(_ADDED))
@@ -198,6 +200,7 @@ class Changes:
         else:
             name = self._random.choice(sorted(wider))
             kind = self._random.choice(wider[name])
+            self._widened.add(name)
             self._source.execute(f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {kind}".encode())
             # Narrow values are still drawn.
             columns[name] = kind if kind in _ADDED else columns[name]
