@@ -52,22 +52,17 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
     places = sorted(
         [(r.partition(), r.offset()) for r in rows.records] + [(d.partition, d.offset) for d in rows.dead],
     )
-    cut = places[len(places) // 2]
-    mask = [(r.partition(), r.offset()) < cut for r in rows.records]
-    halves = []
-    for first in (True, False):
-        keep = pa.array([m is first for m in mask], pa.bool_())
-        tiles = []
-        for tile in rows.tiles:
-            at = tile.end if tile.partition < cut[0] else tile.start if tile.partition > cut[0] else cut[1]
-            tiles.append(Tile(tile.partition, tile.start, at) if first else Tile(tile.partition, at, tile.end))
-        records = [r for r, m in zip(rows.records, mask, strict=True) if m is first]
-        dead = [d for d in rows.dead if ((d.partition, d.offset) < cut) is first]
-        nbytes = sum(len(r.value() or b"") for r in records) + sum(len(d.payload or b"") for d in dead)
-        tiles = [t for t in tiles if t.end > t.start]
-        ignored = [place for place in rows.ignored if (place < cut) is first]
-        halves.append(Rows(tiles, rows.columns.filter(keep), records, dead, nbytes, ignored=ignored))
-    return halves[0], halves[1]
+    middle, offset = places[len(places) // 2]
+    halves = cut(
+        rows,
+        {
+            tile.partition: offset if tile.partition == middle else tile.end if tile.partition < middle else tile.start
+            for tile in rows.tiles
+        },
+    )
+    for half in halves:
+        half.nbytes = sum(len(r.value() or b"") for r in half.records) + sum(len(d.payload or b"") for d in half.dead)
+    return halves
 
 
 def cut(rows: Rows, at: Mapping[int, int]) -> tuple[Rows, Rows]:

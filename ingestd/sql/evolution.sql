@@ -3,10 +3,6 @@
 -- name: evolved_exists
 SELECT to_regclass('ingestd.evolved') IS NOT NULL
 
--- name: evolution_lock
--- One evolution at a time: the same lock as for the ledger's own tables, because CREATE .. IF NOT EXISTS is not race-free.
-SELECT pg_advisory_xact_lock(7310578114)
-
 -- name: create_evolved
 -- Which columns ingestd added to a table, and for which pipeline; every pipeline of the table fills them.
 CREATE TABLE IF NOT EXISTS ingestd.evolved (

@@ -5,7 +5,7 @@ commits them. After a crash the worker reads from the lower cursor, and the tabl
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ingestd.lake.identity import check_identity
 from ingestd.lake.open import open_place
 from ingestd.lake.settle import remove_leftovers, settle
 from ingestd.lake.writing.writer import LakeWriter
-from ingestd.rows import cut, only, partitions_of, places
+from ingestd.rows import below, cut, only, partitions_of, places
 from ingestd.stores.faults import RowsRefused
 from ingestd.stores.manifest import LAKE_GROUP, Manifest
 from ingestd.stores.open import open_store
@@ -122,8 +122,8 @@ class LakeGroup:
             if all(tile.start >= self._table[tile.partition] for tile in rows.tiles):
                 rest.append(rows)
                 continue
-            below, above = cut(rows, self._table)
-            past += [below] if below.tiles else []
+            known, above = cut(rows, self._table)
+            past += [known] if known.tiles else []
             rest += [above] if above.tiles else []
         return past, rest
 
@@ -148,14 +148,14 @@ class LakeGroup:
         ends = {p: tile.end for p, tile in self._tiles.items()}
         if any(tile.start < ends[tile.partition] for tile in rows.tiles):
             # The table was rewound; the lake never is.
-            above = ~_below(rows, ends)
+            above = ~below(*places(rows), ends)
             rows, fates = cut(rows, ends)[1], None if fates is None else fates[above]
         if rows.tiles:
             self._add(rows, fates)
 
     def _decided_before(self, rows: Rows, fates: Fates) -> Fates:
         """`fates` with the decisions of the past for what the table group sees again."""
-        old = _below(rows, self._replayed)
+        old = below(*places(rows), self._replayed)
         if old.any():
             fates[old], _ = self._past.fates(only(rows, old), self._store, self._topic_ids)
         return fates
@@ -238,8 +238,3 @@ class LakeGroup:
             self._writer.discard()
             self._tiles = {}
         self._store.close()
-
-
-def _below(rows: Rows, at: Mapping[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    partitions, offsets = places(rows)
-    return offsets < np.array([at[p] for p in partitions.tolist()], np.int64)

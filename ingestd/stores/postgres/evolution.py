@@ -8,10 +8,11 @@ from psycopg import sql
 from ingestd.config import options as cfg
 from ingestd.schema.types import parse_type
 from ingestd.stores.evolution import Evolved, evolved_columns, wanted_columns
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.statements import load_statements
 
 _SQL = load_statements("evolution.sql")
-_LOCK_TIMEOUT = "2s"
+LOCK_TIMEOUT = "2s"
 """While ALTER TABLE waits for its lock, every other session waits behind it."""
 
 
@@ -42,15 +43,15 @@ class PostgresEvolution:
     def add(self, connection: Any, fields: Mapping[str, str]) -> list[str]:
         """Add a column for each field that has none yet; the fields that now have one. Commits."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
-            cursor.execute(_SQL["evolution_lock"])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            cursor.execute(SQL["schema_lock"])
             if not cursor.execute(_SQL["evolved_exists"]).fetchone()[0]:
                 cursor.execute(_SQL["create_evolved"])
             evolved = self._read(cursor)
             wanted = wanted_columns(self._pipeline, evolved, fields)
             if wanted:
                 added = sql.SQL(", ").join(
-                    sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), _type(kind))
+                    sql.SQL("ADD COLUMN {} {}").format(sql.Identifier(name), type_sql(kind))
                     for name, kind in wanted.items()
                 )
                 cursor.execute(sql.SQL("ALTER TABLE {} ").format(self._table) + added)
@@ -61,6 +62,7 @@ class PostgresEvolution:
         return [name for name in fields if name in wanted or name in evolved.columns]
 
 
-def _type(kind: str) -> Any:
+def type_sql(kind: str) -> Any:
+    """A contract type as DDL names it."""
     written = parse_type(kind).pg_type  # a name out of the table of types, never out of a record
     return sql.SQL(written)

@@ -8,14 +8,12 @@ from psycopg import sql
 
 from ingestd.config import options as cfg
 from ingestd.schema.types import parse_type
+from ingestd.stores.postgres.evolution import LOCK_TIMEOUT, type_sql
+from ingestd.stores.postgres.statements import SQL
 from ingestd.stores.source_tables import Growth, SourceTable, read_texts
 from ingestd.stores.statements import load_statements
 
 _SQL = load_statements("source_tables.sql")
-_LOCK_TIMEOUT = "2s"
-"""While ALTER TABLE waits for its lock, every other session waits behind it."""
-_SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7310578114)"
-"""That of the ledger's own tables: CREATE .. IF NOT EXISTS is not race-free."""
 
 
 class PostgresSourceTables:
@@ -48,8 +46,8 @@ class PostgresSourceTables:
     ) -> Growth:
         """Change the copy, when it is there, and remember that. Commits."""
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
-            cursor.execute(_SCHEMA_LOCK)
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            cursor.execute(SQL["schema_lock"])
             if not cursor.execute(_SQL["exists"]).fetchone()[0]:
                 cursor.execute(_SQL["create"])
             growth = grown(self._read(cursor))
@@ -66,11 +64,11 @@ class PostgresSourceTables:
             return
         changes = [
             sql.SQL("ADD COLUMN IF NOT EXISTS {} {}{}").format(
-                sql.Identifier(name), _type(kind), _default(kind, defaults.get(name))
+                sql.Identifier(name), type_sql(kind), _default(kind, defaults.get(name))
             )
             for name, kind in growth.added
         ] + [
-            sql.SQL("ALTER COLUMN {0} TYPE {1} USING {0}::{1}").format(sql.Identifier(name), _type(kind))
+            sql.SQL("ALTER COLUMN {0} TYPE {1} USING {0}::{1}").format(sql.Identifier(name), type_sql(kind))
             for name, kind in growth.widened
         ]
         if changes:
@@ -86,18 +84,13 @@ class PostgresSourceTables:
             cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
 
 
-def _type(kind: str) -> Any:
-    written = parse_type(kind).pg_type  # a name out of the table of types, never out of an event
-    return sql.SQL(written)
-
-
 def _default(kind: str, array: Any) -> Any:
     """A DEFAULT clause for the one value of `array`."""
     if array is None:
         return sql.SQL("")
     parsed, value = parse_type(kind), array[0].as_py()
     written = _array_text(value, parsed.scalar) if parsed.is_array else _text(value, parsed.scalar)
-    return sql.SQL(" DEFAULT {}::{}").format(sql.Literal(written), _type(kind))
+    return sql.SQL(" DEFAULT {}::{}").format(sql.Literal(written), type_sql(kind))
 
 
 def _text(value: Any, scalar: str) -> str:
